@@ -1,0 +1,388 @@
+//! `Config`: limits and socket options as one flat builder, checked before anything is opened.
+//!
+//! Refuses to know where the values come from (flags, file, code). Invariant: a `Config` that passed
+//! [`Config::validate`] makes no later layer divide by zero, wait for ever or exceed its own limits.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::ground::limits::{Bytes, Count, Length, Time};
+use crate::with_limits;
+pub use crate::ground::limits::Limits;
+
+macro_rules! with_socket_options {
+    ($callback:ident) => {
+        $callback! {
+            /// Connections that the kernel may hold ready for `accept` (`listen(2)`); the kernel caps it at `somaxconn`.
+            listen_backlog: Count = 4_096;
+            /// `TCP_NODELAY` on every connection, handed down by the listener.
+            nodelay: Flag = true;
+            /// `SO_REUSEPORT`: several servers (threads or processes) share one port and the kernel spreads connections.
+            reuse_port: Flag = false;
+            /// `SO_RCVBUF` of every connection, in bytes; zero leaves the kernel's own sizing on.
+            recv_buffer: Bytes = 0;
+            /// `SO_SNDBUF` of every connection, in bytes; zero leaves the kernel's own sizing on.
+            send_buffer: Bytes = 0;
+            /// Idle time before TCP keepalive probes; zero leaves them off.
+            keepalive: Time = Duration::ZERO;
+        }
+    };
+}
+
+type Flag = bool;
+
+/// What a setting is measured in; tells a program how to read it from text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Kind {
+    /// A number of things.
+    Count,
+    /// A size in bytes.
+    Bytes,
+    /// A time span.
+    Time,
+    /// On or off.
+    Flag,
+}
+
+/// A value for [`Config::set`]. Counts and sizes are `Number`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Value {
+    /// For [`Kind::Count`] and [`Kind::Bytes`].
+    Number(u64),
+    /// For [`Kind::Time`].
+    Time(Duration),
+    /// For [`Kind::Flag`].
+    Flag(bool),
+}
+
+/// One setting by name, for programs that take settings from flags or files. See [`Config::fields`].
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Field {
+    /// The name of the field and of the builder's method.
+    pub name: &'static str,
+    /// What it is measured in.
+    pub kind: Kind,
+    /// Its documentation, as plain text.
+    pub doc: &'static str,
+}
+
+/// A setting that breaks a rule: which field, its value, and the rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// The field.
+    pub field: &'static str,
+    /// The value that was refused, as text.
+    pub value: String,
+    /// The rule that it breaks, as the end of a sentence.
+    pub rule: String,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is {}: {}", self.field, self.value, self.rule)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+fn refused(field: &'static str, value: impl fmt::Debug, rule: impl Into<String>) -> ConfigError {
+    ConfigError { field, value: format!("{value:?}"), rule: rule.into() }
+}
+
+macro_rules! define_socket {
+    ($($(#[$doc:meta])* $name:ident: $type:ident = $default:expr;)*) => {
+        /// Socket options of a server.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct SocketOptions { $($(#[$doc])* pub $name: $type,)* }
+
+        impl Default for SocketOptions {
+            fn default() -> Self { SocketOptions { $($name: $default,)* } }
+        }
+    };
+}
+with_socket_options!(define_socket);
+
+/// Settings of one server: every limit, every socket option, and the allowed origins. Build it from
+/// [`Config::default`] by chaining the methods named like the fields of [`Limits`] and [`SocketOptions`].
+///
+/// ```
+/// use std::time::Duration;
+/// use tidegate::Config;
+///
+/// let config = Config::default().message_max(64 * 1024).idle_timeout(Duration::from_secs(60));
+/// assert_eq!(config.limits.message_max, 64 * 1024);
+/// assert!(config.validate().is_ok());
+///
+/// let wrong = config.backlog_low(1 << 30).validate().unwrap_err();
+/// assert_eq!(wrong.to_string(), "backlog_low is 1073741824: must be below backlog_high (262144)");
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Config {
+    /// Limits, budgets and deadlines.
+    pub limits: Limits,
+    /// Socket options.
+    pub socket: SocketOptions,
+    /// Origins that may open a WebSocket, such as `https://example.org`, compared without regard to letter case; when
+    /// empty, every origin may, and requests without an `Origin` header always may. Over it: `403`.
+    pub origins: Vec<String>,
+}
+
+macro_rules! builder {
+    ($part:ident: $($(#[$doc:meta])* $name:ident: $type:ident = $default:expr;)*) => {
+        impl Config {
+            $($(#[$doc])* #[must_use] pub fn $name(mut self, value: $type) -> Self {
+                self.$part.$name = value;
+                self
+            })*
+        }
+    };
+}
+macro_rules! limits_builder { ($($table:tt)*) => { builder!(limits: $($table)*); }; }
+macro_rules! socket_builder { ($($table:tt)*) => { builder!(socket: $($table)*); }; }
+with_limits!(limits_builder);
+with_socket_options!(socket_builder);
+
+/// How a field of each type is read and written by name.
+trait Settable {
+    const KIND: Kind;
+    fn put(&mut self, value: Value) -> Result<(), &'static str>;
+    fn take(&self) -> Value;
+}
+
+macro_rules! settable_number {
+    ($type:ty) => {
+        impl Settable for $type {
+            const KIND: Kind = Kind::Count;
+            fn put(&mut self, value: Value) -> Result<(), &'static str> {
+                let Value::Number(number) = value else { return Err("must be a number") };
+                *self = <$type>::try_from(number).map_err(|_| "does not fit into this machine's word")?;
+                Ok(())
+            }
+            fn take(&self) -> Value {
+                Value::Number(*self as u64)
+            }
+        }
+    };
+}
+settable_number!(usize);
+settable_number!(u64);
+
+impl Settable for Duration {
+    const KIND: Kind = Kind::Time;
+    fn put(&mut self, value: Value) -> Result<(), &'static str> {
+        let Value::Time(time) = value else { return Err("must be a time span") };
+        *self = time;
+        Ok(())
+    }
+    fn take(&self) -> Value {
+        Value::Time(*self)
+    }
+}
+
+impl Settable for bool {
+    const KIND: Kind = Kind::Flag;
+    fn put(&mut self, value: Value) -> Result<(), &'static str> {
+        let Value::Flag(flag) = value else { return Err("must be true or false") };
+        *self = flag;
+        Ok(())
+    }
+    fn take(&self) -> Value {
+        Value::Flag(*self)
+    }
+}
+
+/// A field and the way to it.
+struct Entry {
+    field: Field,
+    put: fn(&mut Config, Value) -> Result<(), &'static str>,
+    take: fn(&Config) -> Value,
+}
+
+const fn kind_of<T: Settable>(type_name: &str) -> Kind {
+    // `Bytes` and `Length` are numbers to the compiler; their names in the table tell them apart.
+    match type_name.as_bytes() {
+        b"Bytes" | b"Length" => Kind::Bytes,
+        _ => T::KIND,
+    }
+}
+
+macro_rules! entries {
+    ($part:ident: $($(#[doc = $doc:expr])* $name:ident: $type:ident = $default:expr;)*) => {
+        &[$(Entry {
+            field: Field {
+                name: stringify!($name),
+                kind: kind_of::<$type>(stringify!($type)),
+                doc: concat!($($doc),*),
+            },
+            put: |config, value| config.$part.$name.put(value),
+            take: |config| config.$part.$name.take(),
+        }),*]
+    };
+}
+macro_rules! limits_entries { ($($table:tt)*) => { entries!(limits: $($table)*) }; }
+macro_rules! socket_entries { ($($table:tt)*) => { entries!(socket: $($table)*) }; }
+const LIMITS: &[Entry] = with_limits!(limits_entries);
+const SOCKET: &[Entry] = with_socket_options!(socket_entries);
+
+impl Config {
+    /// Adds an origin to the allow-list; see [`Config::origins`].
+    #[must_use]
+    pub fn origin(mut self, origin: impl Into<String>) -> Self {
+        self.origins.push(origin.into());
+        self
+    }
+
+    /// Every setting that [`Config::set`] takes, limits first, in the order of the documentation.
+    pub fn fields() -> impl Iterator<Item = Field> {
+        LIMITS.iter().chain(SOCKET).map(|entry| entry.field)
+    }
+
+    /// Sets a field by its name.
+    ///
+    /// # Errors
+    /// When there is no such field, or the value is of another kind than the field.
+    ///
+    /// ```
+    /// use tidegate::{Config, Value};
+    /// let mut config = Config::default();
+    /// config.set("message_max", Value::Number(4096)).unwrap();
+    /// assert_eq!(config.limits.message_max, 4096);
+    /// assert!(config.set("nodelay", Value::Number(1)).is_err());
+    /// ```
+    pub fn set(&mut self, name: &str, value: Value) -> Result<(), ConfigError> {
+        let Some(entry) = LIMITS.iter().chain(SOCKET).find(|entry| entry.field.name == name) else {
+            return Err(ConfigError {
+                field: "name of a setting",
+                value: format!("{name:?}"),
+                rule: "there is no such setting".into(),
+            });
+        };
+        (entry.put)(self, value).map_err(|rule| refused(entry.field.name, value, rule))
+    }
+
+    /// Reads a field by its name; `None` when there is no such field.
+    pub fn value(&self, name: &str) -> Option<Value> {
+        LIMITS.iter().chain(SOCKET).find(|entry| entry.field.name == name).map(|entry| (entry.take)(self))
+    }
+
+    /// Checks every rule that the settings must obey, alone and together.
+    ///
+    /// # Errors
+    /// The first rule broken, with field, value and rule.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let l = &self.limits;
+        for entry in LIMITS {
+            let (name, value) = (entry.field.name, (entry.take)(self));
+            let may_be_zero = matches!(name, "ping_interval" | "idle_timeout" | "refusals_max" | "body_max");
+            match value {
+                Value::Number(0) if !may_be_zero => return Err(refused(name, 0, "must be at least 1")),
+                Value::Time(Duration::ZERO) if !may_be_zero => {
+                    return Err(refused(name, Duration::ZERO, "must be longer than zero"));
+                }
+                Value::Time(time) if time > MAX_TIME => {
+                    return Err(refused(name, time, "must be at most 100 days"));
+                }
+                _ => {}
+            }
+        }
+        let at_least = [
+            ("scratch_bytes", l.scratch_bytes, 512),
+            ("cork_bytes", l.cork_bytes, 512),
+            ("head_max", l.head_max, 256),
+            // A control frame with its header must fit into a fragment's place (RFC 6455 §5.5).
+            ("fragment_bytes", l.fragment_bytes, 125),
+        ];
+        for (name, value, least) in at_least {
+            if value < least {
+                return Err(refused(name, value, format!("must be at least {least}")));
+            }
+        }
+        let below = [
+            ("backlog_low", l.backlog_low, "backlog_high", l.backlog_high),
+            ("backlog_high", l.backlog_high, "backlog_max", l.backlog_max),
+        ];
+        for (name, value, other, limit) in below {
+            if value >= limit {
+                return Err(refused(name, value, format!("must be below {other} ({limit})")));
+            }
+        }
+        let at_most = [
+            ("backlog_max", l.backlog_max, "memory_max", l.memory_max),
+            ("message_max", l.message_max, "memory_max", l.memory_max),
+            ("target_max", l.target_max, "head_max", l.head_max),
+            ("headers_max", l.headers_max, "the parser's room", HEADERS_ROOM),
+            ("connections_max", l.connections_max, "the index of a connection", CONNECTIONS_ROOM),
+            ("timers_max", l.timers_max, "the index of a timer", CONNECTIONS_ROOM),
+        ];
+        for (name, value, other, limit) in at_most {
+            if value > limit {
+                return Err(refused(name, value, format!("must be at most {other} ({limit})")));
+            }
+        }
+        if l.frame_max > i64::MAX as u64 {
+            return Err(refused("frame_max", l.frame_max, "must be below 2^63 (RFC 6455 §5.2)"));
+        }
+        for origin in &self.origins {
+            let scheme_and_host = origin.split_once("://").is_some_and(|(scheme, host)| {
+                !scheme.is_empty() && !host.is_empty() && !host.contains(['/', ' '])
+            });
+            if !scheme_and_host && origin != "null" {
+                return Err(refused("origin", origin, "must look like https://example.org, without a path"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Longest deadline: the timing wheel counts in 32-bit ticks.
+const MAX_TIME: Duration = Duration::from_secs(100 * 24 * 3600);
+/// Header fields for which the parser has room on the stack.
+const HEADERS_ROOM: usize = 256;
+/// Connections and timers are numbered with 31 bits.
+const CONNECTIONS_ROOM: usize = 1 << 30;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid() {
+        Config::default().validate().unwrap();
+    }
+
+    #[test]
+    fn every_field_is_read_and_set_by_name() {
+        let mut config = Config::default();
+        for field in Config::fields() {
+            let value = config.value(field.name).unwrap();
+            config.set(field.name, value).unwrap();
+            assert!(!field.doc.trim().is_empty(), "{} has no documentation", field.name);
+        }
+        assert_eq!(config, Config::default());
+    }
+
+    #[test]
+    fn an_error_names_field_value_and_rule() {
+        let cases: &[(Config, &str)] = &[
+            (Config::default().accept_budget(0), "accept_budget is 0: must be at least 1"),
+            (Config::default().backlog_low(300_000), "backlog_low is 300000: must be below backlog_high (262144)"),
+            (Config::default().cork_bytes(100), "cork_bytes is 100: must be at least 512"),
+            (Config::default().headers_max(1000), "headers_max is 1000: must be at most the parser's room (256)"),
+            (
+                Config::default().pong_timeout(Duration::ZERO),
+                "pong_timeout is 0ns: must be longer than zero",
+            ),
+            (
+                Config::default().origin("example.org"),
+                "origin is \"example.org\": must look like https://example.org, without a path",
+            ),
+        ];
+        for (config, text) in cases {
+            assert_eq!(config.validate().unwrap_err().to_string(), *text);
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Every limit of the server, in one table: name, kind, default, and what happens at the limit.
+//!
+//! Knows no layer above; each layer reads the fields that concern it. Invariant: every default is
+//! finite. `docs/LIMITS.md` is the same table for readers, and a test compares the two.
+
+use std::time::Duration;
+
+/// A number of things.
+pub type Count = usize;
+/// A size in memory, in bytes.
+pub type Bytes = usize;
+/// A length that need not fit into memory, in bytes.
+pub type Length = u64;
+/// A time span.
+pub type Time = Duration;
+
+/// Hands the table of limits to the macro named by the caller, so that [`Limits`], its defaults, the
+/// builder of `Config` and the names for command line and file come from one place.
+#[macro_export]
+#[doc(hidden)]
+macro_rules! with_limits {
+    ($callback:ident) => {
+        $callback! {
+            /// Connections held at once, in any phase. Over it a new peer gets `503` with `Retry-After`.
+            connections_max: Count = 1_000_000;
+            /// Connections held at once from one source address (an IPv6 source is its /64 network). Over it: `503`.
+            /// A client machine's default port range is 28,232 wide, so a lone load generator never meets the default;
+            /// a public server wants it far lower.
+            connections_per_source_max: Count = 32_768;
+            /// Connections that have not finished their opening handshake or first request. Over it: `503`.
+            half_open_max: Count = 16_384;
+            /// New connections per second, averaged over one second. Over it: `503`.
+            accepts_per_second_max: Count = 100_000;
+            /// Refused peers that are being told `503` and waited for at once. Over it a refused peer is just closed.
+            refusals_max: Count = 1_024;
+
+            /// New connections taken per turn of the loop; the rest wait for the next turn.
+            accept_budget: Count = 256;
+            /// Bytes read from one connection per turn; the rest waits for the next turn.
+            read_budget: Bytes = 256 * 1024;
+            /// Bytes written to one connection per turn; the rest waits for the next turn.
+            flush_budget: Bytes = 1024 * 1024;
+            /// Commands of other threads carried out per turn; the rest waits for the next turn.
+            inbox_budget: Count = 1_024;
+            /// Readiness events taken from the kernel per turn; the rest waits for the next turn.
+            events_max: Count = 1_024;
+            /// Size of the loop's one read buffer, in bytes.
+            scratch_bytes: Bytes = 64 * 1024;
+            /// Size of the loop's one write buffer, in bytes; replies beyond it go to the connection's backlog.
+            cork_bytes: Bytes = 64 * 1024;
+
+            /// Bytes of an HTTP head (request line and header fields). Over it: `431`.
+            head_max: Bytes = 8 * 1024;
+            /// Bytes of a request target. Over it: `414`.
+            target_max: Bytes = 4 * 1024;
+            /// Header fields of a request. Over it: `431`.
+            headers_max: Count = 64;
+            /// Bytes of a request body. Over it: `413`.
+            body_max: Bytes = 64 * 1024;
+            /// Requests answered on one connection before it is closed.
+            requests_max: Count = 1_000;
+
+            /// Bytes of one incoming message. Over it: close code 1009, judged at the frame header.
+            message_max: Bytes = 1024 * 1024;
+            /// Bytes of one incoming frame. Over it: close code 1009, judged at the frame header.
+            frame_max: Length = 1024 * 1024 * 1024;
+            /// Bytes of one incoming message that the application takes in parts. Over it: close code 1009.
+            streamed_message_max: Length = 64 * 1024 * 1024 * 1024;
+            /// Frames of one incoming message. Over it: close code 1008.
+            fragments_max: Count = 131_072;
+            /// Outgoing messages longer than this are split into fragments of this many bytes.
+            fragment_bytes: Bytes = 256 * 1024;
+
+            /// Backlog of one connection, in bytes, above which `Sent::High` is returned and the peer is no longer read.
+            backlog_high: Bytes = 256 * 1024;
+            /// Backlog at which `on_drain` is called and reading goes on.
+            backlog_low: Bytes = 64 * 1024;
+            /// Backlog above which the connection is closed at once as a slow consumer.
+            backlog_max: Bytes = 4 * 1024 * 1024;
+            /// Time that a backlog may stay above `backlog_high` before the connection is closed as a slow consumer.
+            backlog_grace: Time = Duration::from_secs(10);
+            /// Bytes of all backlogs and incomplete messages of one loop. Over it the largest debtors are closed.
+            memory_max: Bytes = 512 * 1024 * 1024;
+
+            /// Time from accept to the end of a request's head and body, whatever arrives meanwhile. Over it: `408`, close.
+            handshake_timeout: Time = Duration::from_secs(10);
+            /// Time that a request answered with `Reply::Later` or `Reply::Stream` may stay open. Over it: `503` or the end of the stream.
+            reply_timeout: Time = Duration::from_secs(60);
+            /// Time between two Pings to an open connection; zero sends none.
+            ping_interval: Time = Duration::from_secs(25);
+            /// Time after a Ping in which the peer must send anything at all. Over it the connection is closed as timed out.
+            pong_timeout: Time = Duration::from_secs(20);
+            /// Time without any received byte after which an open connection is closed with 1001; zero never does.
+            idle_timeout: Time = Duration::from_secs(300);
+            /// Time for the peer to answer our Close frame. Over it the connection is cut.
+            close_timeout: Time = Duration::from_secs(5);
+            /// Time that we wait for the peer's end of stream after our last byte. Over it the connection is cut.
+            linger_timeout: Time = Duration::from_secs(2);
+            /// Time until a listener that could not accept (descriptors used up) is tried again.
+            listener_retry: Time = Duration::from_millis(100);
+
+            /// Topics that exist at once. Over it `subscribe` is refused.
+            topics_max: Count = 100_000;
+            /// Topics of one connection. Over it `subscribe` is refused.
+            subscriptions_max: Count = 128;
+            /// Bytes of a topic's name. Over it `subscribe` is refused.
+            topic_name_max: Bytes = 256;
+            /// User timers armed at once. Over it `set_timer` is refused.
+            timers_max: Count = 10_000;
+            /// Commands of other threads that wait for the loop. Over it `Full` is returned to the sender.
+            inbox_max: Count = 4_096;
+            /// Payload bytes of the commands that wait for the loop. Over it `Full` is returned to the sender.
+            inbox_bytes_max: Bytes = 16 * 1024 * 1024;
+
+            /// Connections told to go away (1001) per step of a graceful shutdown.
+            shutdown_batch: Count = 1_000;
+            /// Time between two steps of a graceful shutdown.
+            shutdown_interval: Time = Duration::from_millis(20);
+            /// Time for a graceful shutdown as a whole. Over it what is left is cut.
+            shutdown_timeout: Time = Duration::from_secs(10);
+        }
+    };
+}
+
+macro_rules! define_limits {
+    ($($(#[$doc:meta])* $name:ident: $type:ty = $default:expr;)*) => {
+        /// Every limit, budget and deadline of one loop. Sizes are in bytes unless the text says otherwise.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct Limits { $($(#[$doc])* pub $name: $type,)* }
+
+        impl Default for Limits {
+            fn default() -> Self {
+                Limits { $($name: $default,)* }
+            }
+        }
+    };
+}
+with_limits!(define_limits);
