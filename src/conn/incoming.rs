@@ -1,0 +1,212 @@
+//! Frames to messages: fragmentation, control frames in between, limits, text checked as it arrives
+//! (RFC 6455 §5.4, §5.5, §5.6).
+//!
+//! Refuses to know time, sockets and what is answered. Invariants: a declared length is judged before a byte of it is
+//! kept; the assembly grows with what has arrived; the events are the same for any cut of the bytes.
+
+use std::borrow::Cow;
+
+use super::error::ProtocolError;
+use super::message::{Kind, Message, Part};
+use crate::ground::input::Input;
+use crate::wire::close;
+use crate::wire::frame::{FrameDecoder, FrameError, Opcode, Piece, Role};
+use crate::wire::utf8::Utf8Check;
+
+/// What applies to one connection at this moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// Whose frames are read.
+    pub role: Role,
+    /// Longest message, in bytes.
+    pub message_max: u64,
+    /// Longest frame, in bytes.
+    pub frame_max: u64,
+    /// Most frames of a message.
+    pub fragments_max: usize,
+    /// The application takes messages in parts.
+    pub parts: bool,
+    /// Data is dropped: we have sent our Close and only wait for the peer's (§1.4).
+    pub discard: bool,
+}
+
+/// What came of the frames.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Arrival<'b> {
+    /// A whole message.
+    Message(Message<'b>),
+    /// A part of a message, where the application takes parts.
+    Part(Part<'b>),
+    /// A Ping with its payload.
+    Ping(Cow<'b, [u8]>),
+    /// A Pong.
+    Pong,
+    /// A Close, with code and reason.
+    Close(Option<u16>, String),
+}
+
+/// The state between two reads while a frame or message is incomplete; absent otherwise.
+#[derive(Debug, Default)]
+pub struct Incoming {
+    decoder: FrameDecoder,
+    /// The kind of the message that is arriving, if one is.
+    kind: Option<Kind>,
+    /// Frames and bytes of that message so far, counting the declared length of the current frame.
+    frames: usize,
+    declared: u64,
+    text: Utf8Check,
+    /// A part of that message has been delivered.
+    begun: bool,
+    assembly: Vec<u8>,
+    control: Vec<u8>,
+}
+
+impl Incoming {
+    /// True when nothing is incomplete, so that this state need not be kept.
+    pub fn is_idle(&self) -> bool {
+        self.decoder.is_idle() && self.kind.is_none()
+    }
+
+    /// Memory held, in bytes.
+    pub fn charge(&self) -> usize {
+        self.assembly.capacity() + self.control.capacity()
+    }
+
+    /// Gives the memory of a message back that will not be delivered.
+    pub fn drop_assembly(&mut self) {
+        self.assembly = Vec::new();
+    }
+
+    /// The next arrival in `input`, or `None` when all of it has been taken.
+    pub fn next<'b>(
+        &mut self,
+        input: &mut Input<'b>,
+        rules: &Rules,
+    ) -> Result<Option<Arrival<'b>>, ProtocolError> {
+        while let Some(piece) = self.decoder.next_piece(input, rules.role)? {
+            let arrival = match piece.header.opcode {
+                Opcode::Close | Opcode::Ping | Opcode::Pong => self.control(piece)?,
+                Opcode::Text => self.data(piece, Some(Kind::Text), rules)?,
+                Opcode::Binary => self.data(piece, Some(Kind::Binary), rules)?,
+                Opcode::Continuation => self.data(piece, None, rules)?,
+            };
+            if arrival.is_some() {
+                return Ok(arrival);
+            }
+        }
+        Ok(None)
+    }
+
+    fn control<'b>(&mut self, piece: Piece<'b>) -> Result<Option<Arrival<'b>>, ProtocolError> {
+        let opcode = piece.header.opcode;
+        let payload = if piece.first && piece.last {
+            Cow::Borrowed(&*piece.payload)
+        } else {
+            self.control.extend_from_slice(piece.payload);
+            if !piece.last {
+                return Ok(None);
+            }
+            Cow::Owned(std::mem::take(&mut self.control))
+        };
+        Ok(Some(match opcode {
+            Opcode::Ping => Arrival::Ping(payload),
+            Opcode::Pong => Arrival::Pong,
+            _ => {
+                let (code, reason) = close::parse(&payload)?;
+                Arrival::Close(code, reason.to_owned())
+            }
+        }))
+    }
+
+    /// A piece of a data frame; `starts` is the kind of message that it starts, or `None` for a continuation.
+    fn data<'b>(
+        &mut self,
+        piece: Piece<'b>,
+        starts: Option<Kind>,
+        rules: &Rules,
+    ) -> Result<Option<Arrival<'b>>, ProtocolError> {
+        if piece.first {
+            self.open_frame(&piece, starts, rules)?;
+        }
+        let Some(kind) = self.kind else { return Err(FrameError::NothingToContinue.into()) };
+        let last = piece.last && piece.header.fin;
+        if rules.discard {
+            if last {
+                self.finish();
+            }
+            return Ok(None);
+        }
+        if kind == Kind::Text {
+            self.text.piece(piece.payload).map_err(|_| ProtocolError::BadText)?;
+            if last && !self.text.is_complete() {
+                return Err(ProtocolError::BadText);
+            }
+        }
+        if rules.parts && self.assembly.is_empty() {
+            if piece.payload.is_empty() && !last {
+                return Ok(None);
+            }
+            let first = !std::mem::replace(&mut self.begun, true);
+            if last {
+                self.finish();
+            }
+            return Ok(Some(Arrival::Part(Part { kind, bytes: piece.payload, first, last })));
+        }
+        if last && self.assembly.is_empty() {
+            self.finish();
+            return Ok(Some(Arrival::Message(Message { kind, payload: Cow::Borrowed(piece.payload) })));
+        }
+        self.keep(piece.payload);
+        Ok(last.then(|| {
+            let payload = Cow::Owned(std::mem::take(&mut self.assembly));
+            self.finish();
+            Arrival::Message(Message { kind, payload })
+        }))
+    }
+
+    fn open_frame(&mut self, piece: &Piece<'_>, starts: Option<Kind>, rules: &Rules) -> Result<(), ProtocolError> {
+        // RFC 6455 §5.4: a message is one data frame followed by continuations, and messages are not interleaved.
+        match (self.kind, starts) {
+            (None, None) => return Err(FrameError::NothingToContinue.into()),
+            (Some(_), Some(_)) => return Err(FrameError::MessageUnfinished.into()),
+            (None, Some(kind)) => self.kind = Some(kind),
+            (Some(_), None) => {}
+        }
+        self.frames += 1;
+        if self.frames > rules.fragments_max {
+            return Err(ProtocolError::TooManyFragments);
+        }
+        // Both below 2^63: the header's length by its rule, the sum because the limit was checked each time.
+        self.declared = self.declared.saturating_add(piece.header.len);
+        if self.declared > rules.message_max {
+            return Err(ProtocolError::MessageTooBig);
+        }
+        if piece.header.len > rules.frame_max {
+            return Err(ProtocolError::FrameTooBig);
+        }
+        Ok(())
+    }
+
+    /// Appends to the assembly, which doubles as it fills but never beyond the length that has been declared.
+    fn keep(&mut self, bytes: &[u8]) {
+        let needed = self.assembly.len() + bytes.len();
+        if needed > self.assembly.capacity() {
+            let declared = usize::try_from(self.declared).unwrap_or(usize::MAX);
+            let wanted = (2 * self.assembly.capacity()).min(declared).max(needed);
+            self.assembly.reserve_exact(wanted - self.assembly.len());
+        }
+        self.assembly.extend_from_slice(bytes);
+    }
+
+    fn finish(&mut self) {
+        self.kind = None;
+        self.frames = 0;
+        self.declared = 0;
+        self.text = Utf8Check::default();
+        self.begun = false;
+        self.assembly = Vec::new();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,541 @@
+//! L2: one TCP peer as a state machine. Bytes, times and commands go in; events and bytes to write come out.
+//!
+//! Refuses to know sockets, the clock, other connections and the application. Invariants: the same history gives the
+//! same result, however the bytes are cut; an idle open connection owns no heap memory; Ping and Close are answered
+//! here, so that no application can forget to (RFC 6455 §5.5).
+
+pub mod closed;
+pub mod error;
+pub mod incoming;
+pub mod message;
+pub mod outbox;
+pub mod phase;
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+
+use self::closed::Closed;
+use self::error::ProtocolError;
+use self::incoming::{Arrival, Incoming, Rules};
+use self::message::{Kind, Message, Part};
+use self::outbox::{Outbox, SharedFrame};
+use self::phase::{Phase, Trigger};
+use crate::ground::input::Input;
+use crate::ground::limits::Limits;
+use crate::ground::rng::Rng;
+use crate::wire::body::{BodyDecoder, BodyError, BodyEvent};
+use crate::wire::close;
+use crate::wire::frame::{self, Header, Opcode, Role};
+use crate::wire::head::{HeadError, HeadLimits, HeadScanner};
+
+/// What the loop lends a connection for one call.
+#[derive(Debug)]
+pub struct Loan<'a> {
+    /// The limits in force.
+    pub limits: &'a Limits,
+    /// The loop's write buffer, while this connection is the one being read.
+    pub cork: Option<&'a mut Vec<u8>>,
+    /// For masking keys.
+    pub rng: &'a mut Rng,
+}
+
+/// What came of the bytes.
+#[derive(Debug)]
+pub enum Event<'b> {
+    /// A whole head: a request's, or to a client the answer's. The hub judges it.
+    Head(Cow<'b, [u8]>),
+    /// A request whose body is complete.
+    Request {
+        /// The head.
+        head: Vec<u8>,
+        /// The body.
+        body: Vec<u8>,
+    },
+    /// A head that cannot be one.
+    BadHead(HeadError),
+    /// A body that cannot be one.
+    BadBody(BodyError),
+    /// A message.
+    Message(Message<'b>),
+    /// A part of a message.
+    Part(Part<'b>),
+    /// A Ping; it has been answered.
+    Ping,
+    /// A Pong.
+    Pong,
+    /// The peer's Close, with code and reason; it has been answered.
+    Close(Option<u16>, String),
+    /// The peer broke the protocol; it has been told with a Close frame.
+    Violation(ProtocolError),
+}
+
+/// A set of yes-or-no facts about a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flags(u16);
+
+impl Flags {
+    /// We are the client.
+    pub const CLIENT: u16 = 1;
+    /// The application takes messages in parts.
+    pub const PARTS: u16 = 1 << 1;
+    /// The backlog rose above `backlog_high` and has not fallen to `backlog_low` since: reading is paused.
+    pub const HIGH: u16 = 1 << 2;
+    /// A Ping is out and nothing has arrived since.
+    pub const PINGED: u16 = 1 << 3;
+    /// Our Close is queued.
+    pub const CLOSE_SENT: u16 = 1 << 4;
+    /// The peer's Close has come.
+    pub const CLOSE_RECEIVED: u16 = 1 << 5;
+    /// The application is owed `on_close`.
+    pub const ANNOUNCED: u16 = 1 << 6;
+    /// The peer sends nothing more.
+    pub const PEER_DONE: u16 = 1 << 7;
+    /// Our half is shut.
+    pub const SHUT: u16 = 1 << 8;
+
+    /// True when any of `bits` is set.
+    pub fn has(self, bits: u16) -> bool {
+        self.0 & bits != 0
+    }
+
+    /// Sets or clears `bits`.
+    pub fn set(&mut self, bits: u16, on: bool) {
+        self.0 = if on { self.0 | bits } else { self.0 & !bits };
+    }
+}
+
+/// Input that is incomplete.
+#[derive(Debug)]
+pub enum Received {
+    /// The beginning of a head.
+    Head(HeadScanner, Vec<u8>),
+    /// A head and the beginning of its body.
+    Body(Vec<u8>, BodyDecoder, Vec<u8>),
+    /// Bytes that came while a request was with the application.
+    Kept(Vec<u8>),
+    /// The beginning of a frame or message.
+    Frames(Incoming),
+}
+
+/// What few connections have, or only for a while.
+#[derive(Debug, Default)]
+pub struct Extra {
+    /// The HTTP exchange, before the connection is a WebSocket.
+    pub http: Option<Http>,
+    /// Why the connection is ending, once that is known.
+    pub closed: Option<Closed>,
+    /// The topics subscribed to: topic, and place in the topic's list.
+    pub topics: Vec<(u32, u32)>,
+    /// What a client asked for and must find in the answer.
+    #[cfg(any(test, feature = "client"))]
+    pub asked: Option<Asked>,
+}
+
+/// An HTTP exchange.
+#[derive(Debug)]
+pub struct Http {
+    /// The peer's address.
+    pub peer: SocketAddr,
+    /// Requests so far.
+    pub requests: usize,
+    /// The connection is kept after the answer.
+    pub keep: bool,
+    /// The answer must not have a body (it answers HEAD).
+    pub bodiless: bool,
+    /// The answer is a stream under way, in chunks or until the end of the connection.
+    pub stream: Option<Stream>,
+}
+
+/// How a streamed answer is framed (RFC 9112 §6.3, §7.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// `Transfer-Encoding: chunked`.
+    Chunked,
+    /// Until the connection ends, for an HTTP/1.0 client.
+    UntilEnd,
+}
+
+/// A client's opening handshake (RFC 6455 §4.1).
+#[cfg(any(test, feature = "client"))]
+#[derive(Debug)]
+pub struct Asked {
+    /// The nonce sent.
+    pub key: [u8; 16],
+    /// The subprotocols offered.
+    pub protocols: Vec<String>,
+}
+
+/// One peer. See the module's text.
+#[derive(Debug)]
+pub struct Connection {
+    /// Input that is incomplete; absent when idle.
+    pub received: Option<Box<Received>>,
+    /// What waits to be written; absent when idle.
+    pub outbox: Option<Box<Outbox>>,
+    /// What few connections have.
+    pub extra: Option<Box<Extra>>,
+    /// The tick at which bytes last came.
+    pub last_seen: u32,
+    /// Facts.
+    pub flags: Flags,
+    /// Where it is in its life.
+    pub phase: Phase,
+}
+
+impl Connection {
+    /// A connection that has just come about.
+    pub fn new(role: Role, now: u32) -> Self {
+        let mut flags = Flags::default();
+        flags.set(Flags::CLIENT, role == Role::Client);
+        Connection { received: None, outbox: None, extra: None, last_seen: now, flags, phase: Phase::Head }
+    }
+
+    /// The part of the connection's state that few have, made when first needed.
+    pub fn extra(&mut self) -> &mut Extra {
+        self.extra.get_or_insert_default()
+    }
+
+    /// Whose frames are read.
+    pub fn role(&self) -> Role {
+        if self.flags.has(Flags::CLIENT) { Role::Client } else { Role::Server }
+    }
+
+    /// Unsent bytes in the backlog.
+    pub fn backlog(&self) -> usize {
+        self.outbox.as_ref().map_or(0, |outbox| outbox.len())
+    }
+
+    /// Memory held by backlog and incomplete input, shared frames not counted.
+    pub fn charge(&self) -> usize {
+        let input = self.received.as_ref().map_or(0, |received| match &**received {
+            Received::Head(_, bytes) | Received::Kept(bytes) => bytes.capacity(),
+            Received::Body(head, _, body) => head.capacity() + body.capacity(),
+            Received::Frames(incoming) => incoming.charge(),
+        });
+        input + self.outbox.as_ref().map_or(0, |outbox| outbox.charge())
+    }
+
+    /// Moves on; the only place that changes the phase.
+    pub fn trigger(&mut self, trigger: Trigger) {
+        let phase = self.phase.after(trigger);
+        if phase == self.phase {
+            return;
+        }
+        self.phase = phase;
+        match phase {
+            Phase::Closing => {
+                if let Some(Received::Frames(incoming)) = self.received.as_deref_mut() {
+                    incoming.drop_assembly();
+                }
+            }
+            Phase::Ending => self.received = None,
+            Phase::Closed => {
+                self.received = None;
+                self.outbox = None;
+            }
+            _ => {}
+        }
+    }
+
+    /// The next event in `input`; `None` when everything has been taken.
+    pub fn next_event<'b>(&mut self, input: &mut Input<'b>, loan: &mut Loan<'_>) -> Option<Event<'b>> {
+        match self.phase {
+            Phase::Head => self.next_head(input, loan.limits),
+            Phase::Body => self.next_body(input),
+            Phase::Reply => {
+                self.keep(input);
+                None
+            }
+            Phase::Open | Phase::Closing => self.next_arrival(input, loan),
+            Phase::Ending | Phase::Closed => {
+                input.take(usize::MAX);
+                None
+            }
+        }
+    }
+
+    fn next_head<'b>(&mut self, input: &mut Input<'b>, limits: &Limits) -> Option<Event<'b>> {
+        if input.is_empty() {
+            return None;
+        }
+        let bounds = head_limits(limits);
+        match self.received.take().map(|received| *received) {
+            Some(Received::Head(mut scanner, mut bytes)) => {
+                let before = bytes.len();
+                bytes.extend_from_slice(input.rest());
+                match scanner.scan(&bytes, &bounds) {
+                    Ok(Some(len)) => {
+                        input.take(len - before);
+                        bytes.truncate(len);
+                        Some(Event::Head(Cow::Owned(bytes)))
+                    }
+                    Ok(None) => {
+                        input.take(usize::MAX);
+                        self.received = Some(Box::new(Received::Head(scanner, bytes)));
+                        None
+                    }
+                    Err(error) => Some(Event::BadHead(error)),
+                }
+            }
+            _ => {
+                let mut scanner = self.scanner();
+                match scanner.scan(input.rest(), &bounds) {
+                    Ok(Some(len)) => Some(Event::Head(Cow::Borrowed(input.take(len)))),
+                    Ok(None) => {
+                        let bytes = input.take(usize::MAX).to_vec();
+                        self.received = Some(Box::new(Received::Head(scanner, bytes)));
+                        None
+                    }
+                    Err(error) => Some(Event::BadHead(error)),
+                }
+            }
+        }
+    }
+
+    fn scanner(&self) -> HeadScanner {
+        #[cfg(any(test, feature = "client"))]
+        if self.role() == Role::Client {
+            return HeadScanner::response();
+        }
+        HeadScanner::default()
+    }
+
+    /// Waits for the body that `head` announced.
+    pub fn expect_body(&mut self, head: Vec<u8>, decoder: BodyDecoder) {
+        self.received = Some(Box::new(Received::Body(head, decoder, Vec::new())));
+        self.trigger(Trigger::BodyAhead);
+    }
+
+    fn next_body<'b>(&mut self, input: &mut Input<'b>) -> Option<Event<'b>> {
+        let Some(Received::Body(_, decoder, body)) = self.received.as_deref_mut() else { return None };
+        let rest = input.rest();
+        let mut cursor = rest;
+        let result = loop {
+            match decoder.decode(&mut cursor) {
+                Ok(BodyEvent::Piece(piece)) => body.extend_from_slice(piece),
+                Ok(BodyEvent::NeedMore) => break Ok(false),
+                Ok(BodyEvent::End) => break Ok(true),
+                Err(error) => break Err(error),
+            }
+        };
+        let taken = rest.len() - cursor.len();
+        input.take(taken);
+        match result {
+            Ok(false) => None,
+            Err(error) => Some(Event::BadBody(error)),
+            Ok(true) => match self.received.take().map(|received| *received) {
+                Some(Received::Body(head, _, body)) => Some(Event::Request { head, body }),
+                _ => None,
+            },
+        }
+    }
+
+    /// Keeps what comes while a request is with the application.
+    fn keep(&mut self, input: &mut Input<'_>) {
+        let bytes = input.take(usize::MAX);
+        if bytes.is_empty() {
+            return;
+        }
+        match self.received.as_deref_mut() {
+            Some(Received::Kept(kept)) => kept.extend_from_slice(bytes),
+            _ => self.received = Some(Box::new(Received::Kept(bytes.to_vec()))),
+        }
+    }
+
+    /// Bytes kept while a request was with the application.
+    pub fn kept(&self) -> usize {
+        match self.received.as_deref() {
+            Some(Received::Kept(kept)) => kept.len(),
+            _ => 0,
+        }
+    }
+
+    /// Takes out what [`Connection::kept`] counts, to read it now.
+    pub fn take_kept(&mut self) -> Option<Vec<u8>> {
+        match self.received.as_deref_mut() {
+            Some(Received::Kept(kept)) => {
+                let kept = std::mem::take(kept);
+                self.received = None;
+                Some(kept)
+            }
+            _ => None,
+        }
+    }
+
+    fn next_arrival<'b>(&mut self, input: &mut Input<'b>, loan: &mut Loan<'_>) -> Option<Event<'b>> {
+        if input.is_empty() {
+            return None;
+        }
+        let rules = self.rules(loan.limits);
+        // Most frames are whole messages that lie whole in the read buffer: nothing is kept, nothing allocated.
+        if self.received.is_none()
+            && !rules.discard
+            && !rules.parts
+            && let Some((opcode, payload)) = frame::take_whole(input, rules.role, loan.limits.message_max)
+        {
+            let kind = if opcode == Opcode::Text { Kind::Text } else { Kind::Binary };
+            if kind == Kind::Text && std::str::from_utf8(payload).is_err() {
+                return Some(self.violate(ProtocolError::BadText, loan));
+            }
+            return Some(Event::Message(Message { kind, payload: Cow::Borrowed(payload) }));
+        }
+        let mut state = match self.received.take() {
+            Some(state) => state,
+            None => Box::new(Received::Frames(Incoming::default())),
+        };
+        let Received::Frames(incoming) = &mut *state else { return None };
+        let arrival = incoming.next(input, &rules);
+        if !incoming.is_idle() {
+            self.received = Some(state);
+        }
+        match arrival {
+            Ok(None) => None,
+            Ok(Some(Arrival::Message(message))) => Some(Event::Message(message)),
+            Ok(Some(Arrival::Part(part))) => Some(Event::Part(part)),
+            Ok(Some(Arrival::Pong)) => Some(Event::Pong),
+            Ok(Some(Arrival::Ping(payload))) => {
+                // RFC 6455 §5.5.2: answer, unless a Close has been received; after our own Close we send nothing.
+                if self.phase == Phase::Open {
+                    self.control(Opcode::Pong, &payload, loan);
+                }
+                Some(Event::Ping)
+            }
+            Ok(Some(Arrival::Close(code, reason))) => {
+                self.flags.set(Flags::CLOSE_RECEIVED, true);
+                if !self.flags.has(Flags::CLOSE_SENT) {
+                    // RFC 6455 §5.5.1: "the endpoint typically echos the status code it received".
+                    self.write_close(code, "", loan);
+                }
+                self.trigger(Trigger::CloseReceived);
+                Some(Event::Close(code, reason))
+            }
+            Err(error) => Some(self.violate(error, loan)),
+        }
+    }
+
+    fn rules(&self, limits: &Limits) -> Rules {
+        let parts = self.flags.has(Flags::PARTS);
+        Rules {
+            role: self.role(),
+            message_max: if parts { limits.streamed_message_max } else { limits.message_max as u64 },
+            frame_max: limits.frame_max,
+            fragments_max: limits.fragments_max,
+            parts,
+            discard: self.phase != Phase::Open,
+        }
+    }
+
+    /// RFC 6455 §7.1.7: tell the peer why, then fail the connection.
+    fn violate<'b>(&mut self, error: ProtocolError, loan: &mut Loan<'_>) -> Event<'b> {
+        if !self.flags.has(Flags::CLOSE_SENT) {
+            self.write_close(Some(error.close_code()), error.text(), loan);
+        }
+        self.trigger(Trigger::Last);
+        Event::Violation(error)
+    }
+
+    /// Begins the closing handshake (RFC 6455 §7.1.2) behind everything queued; false when the WebSocket is not open.
+    pub fn close(&mut self, code: u16, reason: &str, loan: &mut Loan<'_>) -> bool {
+        if self.phase != Phase::Open {
+            return false;
+        }
+        self.write_close(Some(code), reason, loan);
+        self.trigger(Trigger::CloseSent);
+        true
+    }
+
+    fn write_close(&mut self, code: Option<u16>, reason: &str, loan: &mut Loan<'_>) {
+        let (bytes, len) = code.map_or(([0; frame::CONTROL_MAX], 0), |code| close::payload(code, reason));
+        self.flags.set(Flags::CLOSE_SENT, true);
+        let key = self.key(loan.rng);
+        self.write(loan, len, |out| frame::append(out, true, Opcode::Close, &bytes[..len], key));
+    }
+
+    /// A masking key where we are the client (RFC 6455 §5.3).
+    fn key(&self, rng: &mut Rng) -> Option<[u8; 4]> {
+        (self.role() == Role::Client).then(|| (rng.next_u64() as u32).to_ne_bytes())
+    }
+
+    /// Queues what `append` appends, about `len` bytes: in the loop's write buffer if that is lent and has room,
+    /// else behind the backlog.
+    pub fn write(&mut self, loan: &mut Loan<'_>, len: usize, append: impl FnOnce(&mut Vec<u8>)) {
+        match &mut loan.cork {
+            Some(cork) if self.outbox.is_none() && cork.len() + len < loan.limits.cork_bytes => append(cork),
+            _ => self.outbox.get_or_insert_default().append(append),
+        }
+    }
+
+    /// Queues a Ping or Pong before all data that has not been begun; of Pongs only the latest waits
+    /// (RFC 6455 §5.5.3).
+    pub fn control(&mut self, opcode: Opcode, payload: &[u8], loan: &mut Loan<'_>) {
+        let key = self.key(loan.rng);
+        match &mut self.outbox {
+            None => self.write(loan, payload.len(), |out| frame::append(out, true, opcode, payload, key)),
+            Some(outbox) => {
+                let mut bytes = Vec::new();
+                frame::append(&mut bytes, true, opcode, payload, key);
+                outbox.urgent(&bytes, opcode == Opcode::Pong);
+            }
+        }
+    }
+
+    /// Queues a message, in fragments if it is long.
+    pub fn send(&mut self, message: Message<'_>, loan: &mut Loan<'_>) {
+        let opcode = opcode(message.kind);
+        let fragment = loan.limits.fragment_bytes;
+        if message.len() > fragment {
+            let count = message.len().div_ceil(fragment);
+            for (i, chunk) in message.payload.chunks(fragment).enumerate() {
+                let opcode = if i == 0 { opcode } else { Opcode::Continuation };
+                let key = self.key(loan.rng);
+                self.write(loan, chunk.len(), |out| frame::append(out, i + 1 == count, opcode, chunk, key));
+            }
+            return;
+        }
+        let key = self.key(loan.rng);
+        match message.payload {
+            Cow::Owned(mut payload) if payload.len() > loan.limits.cork_bytes / 2 => {
+                let (header, len) = Header { fin: true, opcode, key, len: payload.len() as u64 }.encode();
+                if let Some(key) = key {
+                    crate::wire::mask::apply(key, &mut payload);
+                }
+                self.outbox.get_or_insert_default().append_owned(&header[..len], payload);
+            }
+            payload => self.write(loan, payload.len(), |out| frame::append(out, true, opcode, &payload, key)),
+        }
+    }
+
+    /// Queues one fragment of a message; other messages wait until its last.
+    pub fn send_part(&mut self, kind: Kind, bytes: &[u8], last: bool, loan: &mut Loan<'_>) {
+        let key = self.key(loan.rng);
+        let outbox = self.outbox.get_or_insert_default();
+        let opcode = if outbox.in_parts() { Opcode::Continuation } else { opcode(kind) };
+        outbox.append_part(last, |out| frame::append(out, last, opcode, bytes, key));
+    }
+
+    /// Queues frames that others get too; a client's copy is masked and its own.
+    pub fn send_shared(&mut self, frames: &[SharedFrame], message: &Message<'_>, tag: u32, loan: &mut Loan<'_>) {
+        if self.role() == Role::Client {
+            return self.send(message.borrowed(), loan);
+        }
+        let outbox = self.outbox.get_or_insert_default();
+        // A message in several frames must stay together, so it is never replaced.
+        let tag = if frames.len() == 1 { tag } else { 0 };
+        for frame in frames {
+            outbox.append_shared(frame, tag);
+        }
+    }
+}
+
+/// The opcode that starts a message.
+pub fn opcode(kind: Kind) -> Opcode {
+    match kind {
+        Kind::Text => Opcode::Text,
+        Kind::Binary => Opcode::Binary,
+    }
+}
+
+/// The head's share of the limits.
+pub fn head_limits(limits: &Limits) -> HeadLimits {
+    HeadLimits { head_max: limits.head_max, target_max: limits.target_max, headers_max: limits.headers_max }
+}

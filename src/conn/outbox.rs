@@ -1,0 +1,460 @@
+//! `Outbox`: what waits to be written to one peer, in order, its length exact to the byte.
+//!
+//! Refuses to know sockets, limits and time. Invariants: `len` is the sum of what is unsent, urgent and held bytes
+//! included; a control frame is only ever put between two frames; nothing of one message is put inside another; a
+//! shared frame is held once however many outboxes it waits in.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::rc::Rc;
+
+/// Owned segments take further small frames until they are this long.
+const COALESCE_MAX: usize = 16 * 1024;
+/// Shared frames up to this length are copied: a copy is then cheaper than a segment of its own.
+const COPY_MAX: usize = 512;
+/// Pieces handed to one vectored write.
+pub const SLICES: usize = 64;
+
+/// A byte count that several owners add to and take from: the memory that one loop's queues hold.
+pub type Ledger = Rc<Cell<usize>>;
+
+/// A frame encoded once for many recipients. Its memory is on the ledger once, until the last recipient has it.
+#[derive(Clone, Debug)]
+pub struct SharedFrame(Rc<Counted>);
+
+#[derive(Debug)]
+struct Counted {
+    bytes: Vec<u8>,
+    ledger: Ledger,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.ledger.set(self.ledger.get() - self.bytes.capacity());
+    }
+}
+
+impl SharedFrame {
+    /// Takes `bytes` into shared ownership and enters them in `ledger`.
+    pub fn new(bytes: Vec<u8>, ledger: &Ledger) -> Self {
+        ledger.set(ledger.get() + bytes.capacity());
+        SharedFrame(Rc::new(Counted { bytes, ledger: Rc::clone(ledger) }))
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0.bytes
+    }
+}
+
+#[derive(Debug)]
+enum Bytes {
+    Owned(Vec<u8>),
+    Shared(SharedFrame),
+}
+
+/// Consecutive bytes of the queue. Unless `unfinished`, a segment ends where a frame ends.
+#[derive(Debug)]
+struct Segment {
+    bytes: Bytes,
+    start: usize,
+    end: usize,
+    unfinished: bool,
+    /// Non-zero: may be replaced by a newer one with the same tag while unsent.
+    tag: u32,
+}
+
+impl Segment {
+    fn owned(bytes: Vec<u8>) -> Self {
+        let end = bytes.len();
+        Segment { bytes: Bytes::Owned(bytes), start: 0, end, unfinished: false, tag: 0 }
+    }
+
+    fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match &self.bytes {
+            Bytes::Owned(bytes) => &bytes[self.start..self.end],
+            Bytes::Shared(frame) => &frame.bytes()[self.start..self.end],
+        }
+    }
+
+    /// Memory held by this segment alone.
+    fn charge(&self) -> usize {
+        let own = match &self.bytes {
+            Bytes::Owned(bytes) => bytes.capacity(),
+            Bytes::Shared(_) => 0,
+        };
+        own + size_of::<Segment>()
+    }
+}
+
+/// Control frames that go out at the next boundary between frames.
+#[derive(Debug, Default)]
+struct Urgent {
+    bytes: Vec<u8>,
+    /// Bytes of the queue to be sent before it.
+    at: usize,
+}
+
+/// The queue. See the module's text.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    segments: VecDeque<Segment>,
+    /// What other messages wait for while a message is being sent in parts (RFC 6455 §5.4 forbids mixing them).
+    held: VecDeque<Segment>,
+    in_parts: bool,
+    /// Bytes of the frame at the front have been sent, but not all.
+    mid_frame: bool,
+    urgent: Urgent,
+    len: usize,
+    charge: usize,
+    /// The tick at which the backlog rose above `backlog_high`, while it is above `backlog_low` since.
+    pub high_since: Option<u32>,
+}
+
+impl Outbox {
+    /// Unsent bytes.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// True when nothing waits and no message is open.
+    pub fn is_idle(&self) -> bool {
+        self.len == 0 && !self.in_parts
+    }
+
+    /// Memory held besides shared frames, in bytes.
+    pub fn charge(&self) -> usize {
+        self.charge + self.urgent.bytes.capacity()
+    }
+
+    /// True while a message is being sent in parts.
+    pub fn in_parts(&self) -> bool {
+        self.in_parts
+    }
+
+    /// Appends what `write` writes: whole frames, or a response.
+    pub fn append(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        let queue = if self.in_parts { &mut self.held } else { &mut self.segments };
+        let (grown, charged) = append_to(queue, write);
+        self.len += grown;
+        self.charge += charged;
+    }
+
+    /// Appends a frame whose header is `header`; a long payload is moved in, not copied.
+    pub fn append_owned(&mut self, header: &[u8], payload: Vec<u8>) {
+        if payload.len() < COALESCE_MAX {
+            return self.append(|out| {
+                out.reserve(header.len() + payload.len());
+                out.extend_from_slice(header);
+                out.extend_from_slice(&payload);
+            });
+        }
+        self.push(Segment { unfinished: true, ..Segment::owned(header.to_vec()) });
+        self.push(Segment::owned(payload));
+    }
+
+    /// Appends a frame that others get too. With a `tag`, it replaces an unsent one with the same tag.
+    pub fn append_shared(&mut self, frame: &SharedFrame, tag: u32) {
+        if tag != 0 && self.replace(frame, tag) {
+            return;
+        }
+        if frame.bytes().len() <= COPY_MAX && tag == 0 && !self.queue().is_empty() {
+            return self.append(|out| out.extend_from_slice(frame.bytes()));
+        }
+        let end = frame.bytes().len();
+        self.push(Segment { bytes: Bytes::Shared(frame.clone()), start: 0, end, unfinished: false, tag });
+    }
+
+    /// Appends a frame of a message that is being sent in parts; `last` ends the message and lets go of what waited.
+    pub fn append_part(&mut self, last: bool, write: impl FnOnce(&mut Vec<u8>)) {
+        let (grown, charged) = append_to(&mut self.segments, write);
+        self.len += grown;
+        self.charge += charged;
+        self.in_parts = !last;
+        if last {
+            self.segments.append(&mut self.held);
+        }
+    }
+
+    /// Puts a control frame before all data that has not been begun. With `replace`, it takes the place of an urgent
+    /// one that is still wholly unsent.
+    pub fn urgent(&mut self, frame: &[u8], replace: bool) {
+        if !self.urgent.bytes.is_empty() && replace {
+            self.len -= self.urgent.bytes.len();
+            self.urgent.bytes.clear();
+        }
+        if self.urgent.bytes.is_empty() {
+            self.urgent.at = self.to_boundary();
+        }
+        self.urgent.bytes.extend_from_slice(frame);
+        self.len += frame.len();
+    }
+
+    /// Hands out what comes next as slices: `before` (what the loop holds for this peer), then the queue.
+    pub fn gather<'a>(&'a self, before: &'a [u8], out: &mut [IoSlice<'a>; SLICES]) -> usize {
+        let mut count = 0;
+        let mut add = |bytes: &'a [u8]| {
+            if !bytes.is_empty() && count < SLICES {
+                out[count] = IoSlice::new(bytes);
+                count += 1;
+            }
+        };
+        add(before);
+        let mut until_urgent = if self.urgent.bytes.is_empty() { usize::MAX } else { self.urgent.at };
+        for segment in self.segments.iter().take(SLICES) {
+            if until_urgent == 0 {
+                add(&self.urgent.bytes);
+                until_urgent = usize::MAX;
+            }
+            add(segment.bytes());
+            until_urgent = until_urgent.saturating_sub(segment.len());
+        }
+        if until_urgent == 0 {
+            add(&self.urgent.bytes);
+        }
+        count
+    }
+
+    /// Drops the first `sent` bytes of what [`Outbox::gather`] hands out after `before`.
+    pub fn advance(&mut self, mut sent: usize) {
+        debug_assert!(sent <= self.len);
+        self.len -= sent;
+        while sent > 0 {
+            if !self.urgent.bytes.is_empty() && self.urgent.at == 0 {
+                sent = self.advance_urgent(sent);
+                continue;
+            }
+            let Some(front) = self.segments.front_mut() else { break };
+            let step = sent.min(front.len());
+            front.start += step;
+            sent -= step;
+            self.urgent.at = self.urgent.at.saturating_sub(step);
+            self.mid_frame = front.len() > 0 || front.unfinished;
+            if front.len() == 0 {
+                self.charge -= front.charge();
+                self.segments.pop_front();
+            }
+        }
+    }
+
+    /// Sends of the urgent bytes; what is left of them becomes ordinary, so that a newer one cannot replace it.
+    fn advance_urgent(&mut self, sent: usize) -> usize {
+        let mut bytes = std::mem::take(&mut self.urgent.bytes);
+        let step = sent.min(bytes.len());
+        if step < bytes.len() {
+            bytes.drain(..step);
+            let rest = Segment::owned(bytes);
+            self.charge += rest.charge();
+            self.segments.push_front(rest);
+            self.mid_frame = true;
+        }
+        sent - step
+    }
+
+    /// Bytes from the front to the first place where a control frame may stand.
+    fn to_boundary(&self) -> usize {
+        if !self.mid_frame {
+            return 0;
+        }
+        let mut bytes = 0;
+        for segment in &self.segments {
+            bytes += segment.len();
+            if !segment.unfinished {
+                break;
+            }
+        }
+        bytes
+    }
+
+    fn replace(&mut self, frame: &SharedFrame, tag: u32) -> bool {
+        let first = usize::from(self.mid_frame);
+        let queue = if self.in_parts { &mut self.held } else { &mut self.segments };
+        let begun = if self.in_parts { 0 } else { first };
+        let Some(old) = queue.iter_mut().skip(begun).rfind(|segment| segment.tag == tag) else { return false };
+        self.len = self.len - old.len() + frame.bytes().len();
+        // An urgent frame stands at a frame's end; those behind it in the queue do not move it.
+        old.bytes = Bytes::Shared(frame.clone());
+        old.end = frame.bytes().len();
+        true
+    }
+
+    fn queue(&self) -> &VecDeque<Segment> {
+        if self.in_parts { &self.held } else { &self.segments }
+    }
+
+    fn push(&mut self, segment: Segment) {
+        self.len += segment.len();
+        self.charge += segment.charge();
+        let queue = if self.in_parts { &mut self.held } else { &mut self.segments };
+        queue.push_back(segment);
+    }
+}
+
+/// Lets `write` append to the last segment, or to a new one; returns by how much length and charge grew.
+fn append_to(queue: &mut VecDeque<Segment>, write: impl FnOnce(&mut Vec<u8>)) -> (usize, usize) {
+    if let Some(last) = queue.back_mut()
+        && let Bytes::Owned(bytes) = &mut last.bytes
+        && bytes.len() < COALESCE_MAX
+    {
+        let (len, room) = (bytes.len(), bytes.capacity());
+        write(bytes);
+        last.end = bytes.len();
+        return (bytes.len() - len, bytes.capacity() - room);
+    }
+    let mut bytes = Vec::new();
+    write(&mut bytes);
+    let segment = Segment::owned(bytes);
+    let grown = (segment.len(), segment.charge());
+    queue.push_back(segment);
+    grown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ground::rng::Rng;
+
+    fn drain(outbox: &mut Outbox, step: usize) -> Vec<u8> {
+        let mut all = Vec::new();
+        while outbox.len() > 0 {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let count = outbox.gather(&[], &mut slices);
+            let bytes: Vec<u8> = slices[..count].iter().flat_map(|slice| slice.iter().copied()).collect();
+            let taken = step.min(bytes.len());
+            all.extend_from_slice(&bytes[..taken]);
+            outbox.advance(taken);
+        }
+        all
+    }
+
+    fn text(outbox: &mut Outbox, frame: &str) {
+        outbox.append(|out| out.extend_from_slice(frame.as_bytes()));
+    }
+
+    #[test]
+    fn order_is_kept_for_every_size_of_write() {
+        for step in [13, 100, 1000, 100_000] {
+            let ledger = Ledger::default();
+            let mut outbox = Outbox::default();
+            text(&mut outbox, "one ");
+            outbox.append_owned(b"two:", b"payload ".repeat(2048));
+            text(&mut outbox, "three ");
+            outbox.append_shared(&SharedFrame::new(b"four ".repeat(200), &ledger), 0);
+            outbox.append_shared(&SharedFrame::new(b"five ".to_vec(), &ledger), 0);
+            let expected = format!("one two:{}three {}five ", "payload ".repeat(2048), "four ".repeat(200));
+            assert_eq!(outbox.len(), expected.len());
+            assert_eq!(drain(&mut outbox, step), expected.as_bytes());
+            assert!(outbox.is_idle());
+            assert_eq!((outbox.charge(), ledger.get()), (0, 0), "memory is given back");
+        }
+    }
+
+    #[test]
+    fn a_control_frame_overtakes_at_a_frame_boundary() {
+        // Nothing begun: it goes first.
+        let mut outbox = Outbox::default();
+        text(&mut outbox, "data");
+        outbox.urgent(b"PONG", true);
+        assert_eq!(drain(&mut outbox, 3), b"PONGdata");
+        // A frame has been begun, header and payload in two segments: it goes behind that frame.
+        let mut outbox = Outbox::default();
+        outbox.append_owned(b"head", vec![b'.'; COALESCE_MAX]);
+        outbox.append_owned(b"next", vec![b'.'; COALESCE_MAX]);
+        outbox.advance(4);
+        outbox.urgent(b"PONG", true);
+        let sent = drain(&mut outbox, 3);
+        assert_eq!(sent[COALESCE_MAX..COALESCE_MAX + 8], *b"PONGnext");
+    }
+
+    #[test]
+    fn at_most_one_unsent_pong() {
+        let mut outbox = Outbox::default();
+        text(&mut outbox, "data");
+        for i in 0..1000 {
+            outbox.urgent(format!("P{i:03}").as_bytes(), true);
+        }
+        assert_eq!(outbox.len(), 8);
+        assert_eq!(drain(&mut outbox, 100), b"P999data");
+        // A Pong that has been begun is finished, and the newer one follows it.
+        text(&mut outbox, "data");
+        outbox.urgent(b"PONG1", true);
+        outbox.advance(2);
+        outbox.urgent(b"PONG2", true);
+        outbox.urgent(b"PONG3", true);
+        assert_eq!(drain(&mut outbox, 100), b"NG1PONG3data");
+    }
+
+    #[test]
+    fn other_messages_wait_for_the_end_of_one_sent_in_parts() {
+        let mut outbox = Outbox::default();
+        outbox.append_part(false, |out| out.extend_from_slice(b"[a"));
+        text(&mut outbox, "other");
+        outbox.append_part(false, |out| out.extend_from_slice(b"b"));
+        assert_eq!(outbox.len(), 8);
+        outbox.urgent(b"PONG", true);
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        assert_eq!(outbox.gather(b"cork", &mut slices), 3, "what is held is not handed out");
+        outbox.advance(4 + 3);
+        assert!(!outbox.is_idle());
+        outbox.append_part(true, |out| out.extend_from_slice(b"c]"));
+        assert_eq!(drain(&mut outbox, 2), b"c]other");
+        assert!(outbox.is_idle());
+    }
+
+    #[test]
+    fn only_the_latest_of_a_tag_waits_but_a_begun_one_is_finished() {
+        let ledger = Ledger::default();
+        let frame = |text: &str| SharedFrame::new(text.as_bytes().to_vec(), &ledger);
+        let mut outbox = Outbox::default();
+        outbox.append_shared(&frame("one"), 7);
+        outbox.append_shared(&frame("other"), 8);
+        outbox.append_shared(&frame("two!"), 7);
+        outbox.advance(1);
+        outbox.append_shared(&frame("three"), 7);
+        outbox.append_shared(&frame("four"), 7);
+        assert_eq!(outbox.len(), 3 + 5 + 4);
+        assert_eq!(drain(&mut outbox, 100), b"wo!otherfour");
+        assert_eq!(ledger.get(), 0);
+    }
+
+    /// Length and order against a plain byte string, over random operations.
+    #[test]
+    fn behaves_like_a_byte_string() {
+        for seed in 0..200 {
+            let mut rng = Rng::new(seed);
+            let ledger = Ledger::default();
+            let (mut outbox, mut model) = (Outbox::default(), Vec::new());
+            for round in 0..100_u32 {
+                let mut frame = vec![round as u8; rng.below(2000) as usize + 1];
+                match rng.below(4) {
+                    0 => outbox.append(|out| out.extend_from_slice(&frame)),
+                    1 => {
+                        frame.resize(frame.len() * 20, round as u8);
+                        outbox.append_owned(&frame[..1], frame[1..].to_vec());
+                    }
+                    2 => outbox.append_shared(&SharedFrame::new(frame.clone(), &ledger), 0),
+                    _ => {
+                        let mut slices = [IoSlice::new(&[]); SLICES];
+                        let count = outbox.gather(&[], &mut slices);
+                        let ready: Vec<u8> = slices[..count].iter().flat_map(|s| s.iter().copied()).collect();
+                        assert!(model.starts_with(&ready));
+                        let sent = rng.below(ready.len() as u64 + 1) as usize;
+                        outbox.advance(sent);
+                        model.drain(..sent);
+                        continue;
+                    }
+                }
+                model.extend_from_slice(&frame);
+                assert_eq!(outbox.len(), model.len());
+                assert!(outbox.charge() + ledger.get() >= outbox.len());
+            }
+            assert_eq!(drain(&mut outbox, 5000), model);
+            assert_eq!((outbox.charge(), ledger.get()), (0, 0));
+        }
+    }
+}
