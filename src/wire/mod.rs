@@ -1,6 +1,9 @@
 //! L1: bytes to values and back. No policy, no time, no I/O.
 
+pub mod body;
 pub mod close;
 pub mod frame;
+pub mod handshake;
+pub mod head;
 pub mod mask;
 pub mod utf8;
