@@ -34,7 +34,7 @@ type Flag = bool;
 /// What a setting is measured in; tells a program how to read it from text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Kind {
+pub enum Unit {
     /// A number of things.
     Count,
     /// A size in bytes.
@@ -49,11 +49,11 @@ pub enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Value {
-    /// For [`Kind::Count`] and [`Kind::Bytes`].
+    /// For [`Unit::Count`] and [`Unit::Bytes`].
     Number(u64),
-    /// For [`Kind::Time`].
+    /// For [`Unit::Time`].
     Time(Duration),
-    /// For [`Kind::Flag`].
+    /// For [`Unit::Flag`].
     Flag(bool),
 }
 
@@ -64,7 +64,7 @@ pub struct Field {
     /// The name of the field and of the builder's method.
     pub name: &'static str,
     /// What it is measured in.
-    pub kind: Kind,
+    pub unit: Unit,
     /// Its documentation, as plain text.
     pub doc: &'static str,
 }
@@ -148,7 +148,7 @@ with_socket_options!(socket_builder);
 
 /// How a field of each type is read and written by name.
 trait Settable {
-    const KIND: Kind;
+    const UNIT: Unit;
     fn put(&mut self, value: Value) -> Result<(), &'static str>;
     fn take(&self) -> Value;
 }
@@ -156,7 +156,7 @@ trait Settable {
 macro_rules! settable_number {
     ($type:ty) => {
         impl Settable for $type {
-            const KIND: Kind = Kind::Count;
+            const UNIT: Unit = Unit::Count;
             fn put(&mut self, value: Value) -> Result<(), &'static str> {
                 let Value::Number(number) = value else { return Err("must be a number") };
                 *self = <$type>::try_from(number).map_err(|_| "does not fit into this machine's word")?;
@@ -172,7 +172,7 @@ settable_number!(usize);
 settable_number!(u64);
 
 impl Settable for Duration {
-    const KIND: Kind = Kind::Time;
+    const UNIT: Unit = Unit::Time;
     fn put(&mut self, value: Value) -> Result<(), &'static str> {
         let Value::Time(time) = value else { return Err("must be a time span") };
         *self = time;
@@ -184,7 +184,7 @@ impl Settable for Duration {
 }
 
 impl Settable for bool {
-    const KIND: Kind = Kind::Flag;
+    const UNIT: Unit = Unit::Flag;
     fn put(&mut self, value: Value) -> Result<(), &'static str> {
         let Value::Flag(flag) = value else { return Err("must be true or false") };
         *self = flag;
@@ -202,11 +202,11 @@ struct Entry {
     take: fn(&Config) -> Value,
 }
 
-const fn kind_of<T: Settable>(type_name: &str) -> Kind {
+const fn unit_of<T: Settable>(type_name: &str) -> Unit {
     // `Bytes` and `Length` are numbers to the compiler; their names in the table tell them apart.
     match type_name.as_bytes() {
-        b"Bytes" | b"Length" => Kind::Bytes,
-        _ => T::KIND,
+        b"Bytes" | b"Length" => Unit::Bytes,
+        _ => T::UNIT,
     }
 }
 
@@ -215,7 +215,7 @@ macro_rules! entries {
         &[$(Entry {
             field: Field {
                 name: stringify!($name),
-                kind: kind_of::<$type>(stringify!($type)),
+                unit: unit_of::<$type>(stringify!($type)),
                 doc: concat!($($doc),*),
             },
             put: |config, value| config.$part.$name.put(value),
@@ -341,7 +341,7 @@ impl Config {
 /// Longest deadline: the timing wheel counts in 32-bit ticks.
 const MAX_TIME: Duration = Duration::from_secs(100 * 24 * 3600);
 /// Header fields for which the parser has room on the stack.
-const HEADERS_ROOM: usize = 256;
+const HEADERS_ROOM: usize = crate::hub::HEADERS_ROOM;
 /// Connections and timers are numbered with 31 bits.
 const CONNECTIONS_ROOM: usize = 1 << 30;
 
@@ -371,7 +371,7 @@ mod tests {
             (Config::default().accept_budget(0), "accept_budget is 0: must be at least 1"),
             (Config::default().backlog_low(300_000), "backlog_low is 300000: must be below backlog_high (262144)"),
             (Config::default().cork_bytes(100), "cork_bytes is 100: must be at least 512"),
-            (Config::default().headers_max(1000), "headers_max is 1000: must be at most the parser's room (256)"),
+            (Config::default().headers_max(1000), "headers_max is 1000: must be at most the parser's room (128)"),
             (
                 Config::default().pong_timeout(Duration::ZERO),
                 "pong_timeout is 0ns: must be longer than zero",

@@ -142,8 +142,10 @@ pub struct Http {
     pub keep: bool,
     /// The answer must not have a body (it answers HEAD).
     pub bodiless: bool,
-    /// The answer is a stream under way, in chunks or until the end of the connection.
-    pub stream: Option<Stream>,
+    /// How a streamed answer to the current request would be framed.
+    pub stream: Stream,
+    /// The answer is a stream under way.
+    pub stream_begun: bool,
 }
 
 /// How a streamed answer is framed (RFC 9112 §6.3, §7.1).

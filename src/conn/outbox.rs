@@ -170,6 +170,17 @@ impl Outbox {
         self.push(Segment { bytes: Bytes::Shared(frame.clone()), start: 0, end, unfinished: false, tag });
     }
 
+    /// Puts bytes before everything; they were to be written before the queue came about. `begun` when they start in
+    /// the middle of a frame.
+    pub fn prepend(&mut self, bytes: Vec<u8>, begun: bool) {
+        self.mid_frame = begun;
+        self.urgent.at = if begun { bytes.len() } else { 0 };
+        let segment = Segment::owned(bytes);
+        self.len += segment.len();
+        self.charge += segment.charge();
+        self.segments.push_front(segment);
+    }
+
     /// Appends a frame of a message that is being sent in parts; `last` ends the message and lets go of what waited.
     pub fn append_part(&mut self, last: bool, write: impl FnOnce(&mut Vec<u8>)) {
         let (grown, charged) = append_to(&mut self.segments, write);

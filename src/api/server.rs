@@ -1,0 +1,165 @@
+//! `Server`: a reactor over real sockets, with its configuration checked.
+//!
+//! Refuses to know the loop's insides. Invariant: a server that exists has a valid configuration.
+
+use std::collections::hash_map::RandomState;
+use std::fmt;
+use std::hash::{BuildHasher, Hasher};
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::time::Duration;
+
+use super::config::{Config, ConfigError};
+use crate::hub::Hub;
+use crate::hub::deadlines::Report;
+use crate::hub::handler::Handler;
+use crate::hub::stats::Stats;
+use crate::reactor::inbox::Handle;
+use crate::reactor::sys::{ListenOptions, MioIo};
+use crate::reactor::{Reactor, Turn};
+
+/// Why a server could not be made or could not go on.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// A setting breaks a rule.
+    Config(ConfigError),
+    /// An address could not be listened on.
+    Listen {
+        /// The address, as given.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The poller could not be made, or failed.
+    Io(io::Error),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Config(error) => write!(f, "{error}"),
+            Error::Listen { address, source } => write!(f, "cannot listen on {address}: {source}"),
+            Error::Io(error) => write!(f, "the event loop failed: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Config(error) => Some(error),
+            Error::Listen { source, .. } | Error::Io(source) => Some(source),
+        }
+    }
+}
+
+/// A WebSocket server: one event loop on one thread. For more cores run one per thread, with `reuse_port` on.
+///
+/// ```no_run
+/// use tidegate::{Config, ConnId, Context, Handler, Message, Server};
+///
+/// struct Echo;
+/// impl Handler for Echo {
+///     fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, msg: Message<'_>) {
+///         cx.send(conn, msg);
+///     }
+/// }
+///
+/// Server::bind("127.0.0.1:9001", Config::default())?.run(&mut Echo)?;
+/// # Ok::<(), tidegate::Error>(())
+/// ```
+pub struct Server {
+    reactor: Reactor<MioIo>,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// A server that does not listen yet: add listeners, or use it for connections to others only.
+    ///
+    /// # Errors
+    /// When the configuration is not valid or the system has no poller to give.
+    pub fn new(config: Config) -> Result<Self, Error> {
+        config.validate().map_err(Error::Config)?;
+        let socket = &config.socket;
+        let options = ListenOptions {
+            backlog: socket.listen_backlog,
+            nodelay: socket.nodelay,
+            reuse_port: socket.reuse_port,
+            recv_buffer: socket.recv_buffer,
+            send_buffer: socket.send_buffer,
+            keepalive: socket.keepalive,
+        };
+        let io = MioIo::new(config.limits.events_max, options).map_err(Error::Io)?;
+        // The standard library seeds its hash maps from the system's entropy; that is all the entropy we need.
+        let seed = RandomState::new().build_hasher().finish();
+        Ok(Server { reactor: Reactor::new(io, Hub::new(config.limits, config.origins, seed)) })
+    }
+
+    /// A server that listens on the first of `addresses` that can be listened on; see [`Server::listen`] for more
+    /// listeners.
+    ///
+    /// # Errors
+    /// When the configuration is not valid or no address can be listened on.
+    pub fn bind(addresses: impl ToSocketAddrs, config: Config) -> Result<Self, Error> {
+        let mut server = Server::new(config)?;
+        let unresolved = |source| Error::Listen { address: "the address given".into(), source };
+        let mut failure = unresolved(io::Error::new(io::ErrorKind::InvalidInput, "it names no address"));
+        for address in addresses.to_socket_addrs().map_err(unresolved)? {
+            match server.listen(address) {
+                Ok(_) => return Ok(server),
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+
+    /// Adds a listener; returns its address, with the port that the system chose if it was 0. At most 63.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on.
+    pub fn listen(&mut self, address: SocketAddr) -> Result<SocketAddr, Error> {
+        self.reactor.io().listen(address).map_err(|source| Error::Listen { address: address.to_string(), source })
+    }
+
+    /// The address of the first listener.
+    pub fn local_addr(&mut self) -> Option<SocketAddr> {
+        self.reactor.io().local_addr()
+    }
+
+    /// Reaches this server's loop from other threads.
+    pub fn handle(&self) -> Handle {
+        self.reactor.handle()
+    }
+
+    /// Runs the loop until a shutdown is complete.
+    ///
+    /// # Errors
+    /// When the poller fails.
+    pub fn run(&mut self, app: &mut dyn Handler) -> Result<Report, Error> {
+        loop {
+            if let Turn::Stopped(report) = self.turn(app, None)? {
+                return Ok(report);
+            }
+        }
+    }
+
+    /// One turn of the loop: waits for something to do, at most `max_wait` (without one: until there is something),
+    /// and does it, within the budgets. For programs that have a loop of their own.
+    ///
+    /// # Errors
+    /// When the poller fails.
+    pub fn turn(&mut self, app: &mut dyn Handler, max_wait: Option<Duration>) -> Result<Turn, Error> {
+        self.reactor.turn(app, max_wait).map_err(Error::Io)
+    }
+
+    /// The counters.
+    pub fn stats(&mut self) -> Stats {
+        self.reactor.hub().stats()
+    }
+}

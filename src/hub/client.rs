@@ -1,0 +1,172 @@
+//! The client's side of the loop: connections made to other servers (RFC 6455 §4.1).
+//!
+//! Refuses to know sockets: a dial is a wish that the reactor fulfils. Invariant: a connection that was asked for ends
+//! in exactly one `on_close`, whether it came to be open or not.
+
+use std::net::SocketAddr;
+
+use super::context::Context;
+use super::handler::Handler;
+use super::{Hub, NOBODY};
+use crate::conn::closed::{By, Cause, Closed};
+use crate::conn::{Asked, Flags, head_limits};
+use crate::ground::id::ConnId;
+use crate::wire::frame::Role;
+use crate::wire::handshake::{Key, check_accept, write_upgrade_request};
+use crate::wire::head::parse_response;
+
+pub use crate::wire::handshake::InvalidRequest;
+
+/// A connection to be made: where to, and what to ask for.
+///
+/// ```
+/// use tidegate::Connect;
+/// let connect = Connect::new("127.0.0.1:9001".parse().unwrap(), "localhost:9001", "/chat").protocol("chat.v2");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connect {
+    address: SocketAddr,
+    source: Option<SocketAddr>,
+    host: String,
+    target: String,
+    protocols: Vec<String>,
+    headers: Vec<(String, String)>,
+}
+
+impl Connect {
+    /// A WebSocket at `address`, asked for with this `Host` (name, and port unless it is 80) and request target.
+    pub fn new(address: SocketAddr, host: impl Into<String>, target: impl Into<String>) -> Self {
+        Connect {
+            address,
+            source: None,
+            host: host.into(),
+            target: target.into(),
+            protocols: Vec::new(),
+            headers: Vec::new(),
+        }
+    }
+
+    /// Binds our end to this address; port 0 lets the kernel choose. More than one source address lets more than one
+    /// port range's worth of connections reach one server.
+    #[must_use]
+    pub fn source(mut self, source: SocketAddr) -> Self {
+        self.source = Some(source);
+        self
+    }
+
+    /// Offers a subprotocol; the first one offered is the preferred one.
+    #[must_use]
+    pub fn protocol(mut self, name: impl Into<String>) -> Self {
+        self.protocols.push(name.into());
+        self
+    }
+
+    /// Adds a header field, `Origin` or `Authorization` for instance; malformed ones and the handshake's own are left
+    /// out.
+    #[must_use]
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+}
+
+/// A connection that the reactor has still to make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dial {
+    /// Its slot.
+    pub index: u32,
+    /// The server.
+    pub address: SocketAddr,
+    /// Our end.
+    pub source: Option<SocketAddr>,
+}
+
+/// Why a connection was not begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// Host, target or a subprotocol would not make a valid request.
+    Invalid(InvalidRequest),
+    /// `connections_max` connections are held.
+    TooManyConnections,
+    /// The loop is shutting down.
+    ShuttingDown,
+}
+
+impl std::fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ConnectError::Invalid(error) => write!(f, "{error}"),
+            ConnectError::TooManyConnections => f.write_str("connections_max connections are held"),
+            ConnectError::ShuttingDown => f.write_str("the loop is shutting down"),
+        }
+    }
+}
+
+impl std::error::Error for ConnectError {}
+
+impl Context<'_> {
+    /// Connects to another server through the same loop. `on_open` follows when the handshake is complete, `on_close`
+    /// in any case. (Feature `client`.)
+    ///
+    /// # Errors
+    /// When the request would be invalid, `connections_max` is reached, or the loop is shutting down.
+    pub fn connect(&mut self, connect: &Connect) -> Result<ConnId, ConnectError> {
+        self.hub.dial(connect)
+    }
+}
+
+impl Hub {
+    fn dial(&mut self, connect: &Connect) -> Result<ConnId, ConnectError> {
+        if self.is_shutting_down() {
+            return Err(ConnectError::ShuttingDown);
+        }
+        if self.slots.0.len() >= self.limits.connections_max {
+            self.stats.refused_connections += 1;
+            return Err(ConnectError::TooManyConnections);
+        }
+        let mut key = [0; 16];
+        self.rng.fill(&mut key);
+        let protocols: Vec<&str> = connect.protocols.iter().map(String::as_str).collect();
+        let fields = connect.headers.iter().map(|(name, value)| (&**name, &**value));
+        let mut request = Vec::new();
+        write_upgrade_request(&mut request, &connect.host, &connect.target, &key, &protocols, fields)
+            .map_err(ConnectError::Invalid)?;
+        let index = self.insert(Role::Client, NOBODY);
+        let slot = &mut self.slots.0[index as usize];
+        slot.scope = self.scope;
+        slot.conn.flags.set(Flags::ANNOUNCED, true);
+        slot.conn.extra().asked = Some(Asked { key, protocols: connect.protocols.clone() });
+        self.stats.connected += 1;
+        self.enter(index, self.limits.handshake_timeout);
+        self.with(index, |conn, _| conn.outbox.get_or_insert_default().append(|out| *out = request));
+        self.dials.push_back(Dial { index, address: connect.address, source: connect.source });
+        Ok(self.id(index))
+    }
+
+    /// The next connection to make. The reactor marks it dirty when its socket exists.
+    pub fn next_dial(&mut self) -> Option<Dial> {
+        self.dials.pop_front()
+    }
+
+    /// True when connections are still to be made.
+    pub fn has_dials(&self) -> bool {
+        !self.dials.is_empty()
+    }
+
+    /// The answer to our opening handshake has come.
+    pub(super) fn answered(&mut self, index: u32, head: &[u8], app: &mut dyn Handler) {
+        let Some(asked) = self.slots.0[index as usize].conn.extra().asked.take() else { return };
+        let mut room = [httparse::EMPTY_HEADER; super::HEADERS_ROOM];
+        let offered: Vec<&str> = asked.protocols.iter().map(String::as_str).collect();
+        let accepted = parse_response(head, &mut room, &head_limits(&self.limits))
+            .is_ok_and(|response| check_accept(&response, &Key::from_bytes(&asked.key), &offered).is_ok());
+        if accepted {
+            self.opened(index, app);
+        } else {
+            let line = head.split(|&byte| byte == b'\r').next().unwrap_or_default();
+            let reason = String::from_utf8_lossy(line);
+            self.doom(index, Closed::with(By::Peer, Cause::BadAnswer, None, &reason), true);
+        }
+    }
+}

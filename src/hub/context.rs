@@ -1,0 +1,170 @@
+//! `Context`: the loop, lent to a callback.
+//!
+//! Refuses to do I/O: everything is queued and written when the callback has returned. Invariant: a call that names a
+//! connection which has ended does nothing and says so.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::Hub;
+use super::deadlines::TimerId;
+use super::exchange::Response;
+use super::outgoing::Sent;
+use super::stats::Stats;
+use super::topics::{Policy, TopicError};
+use crate::conn::Flags;
+use crate::conn::closed::{By, Cause, Closed};
+use crate::conn::message::{Kind, Message};
+use crate::conn::phase::Phase;
+use crate::ground::id::ConnId;
+
+/// The loop, lent to a callback: all of it, since the event that is being handled does not borrow it.
+#[derive(Debug)]
+pub struct Context<'a> {
+    pub(crate) hub: &'a mut Hub,
+}
+
+impl<'a> Context<'a> {
+    pub(crate) fn new(hub: &'a mut Hub) -> Self {
+        Context { hub }
+    }
+
+    /// Sends a message: anything that turns into one (`&str`, `String`, `&[u8]`, `Vec<u8>`, a received [`Message`]).
+    /// What is owned is moved, not copied, when it is long.
+    pub fn send<'m>(&mut self, conn: ConnId, message: impl Into<Message<'m>>) -> Sent {
+        self.hub.send(conn, message.into())
+    }
+
+    /// Sends one fragment of a message whose length need not be known; `last` ends it. While it is open, other
+    /// messages to the same connection wait (RFC 6455 §5.4), control frames do not.
+    ///
+    /// When this returns [`Sent::High`], stop, and go on in `Handler::on_drain`. Of a text message, only the whole
+    /// need be UTF-8; it is not checked.
+    pub fn send_part(&mut self, conn: ConnId, kind: Kind, bytes: &[u8], last: bool) -> Sent {
+        self.hub.send_part(conn, kind, bytes, last)
+    }
+
+    /// Sends a message to every subscriber of a topic, encoded once. Returns to how many it was queued.
+    pub fn publish<'m>(&mut self, topic: &str, message: impl Into<Message<'m>>) -> usize {
+        self.hub.publish(topic, &message.into())
+    }
+
+    /// Subscribes a connection to a topic, which comes about with its first subscriber. Twice is once. The
+    /// subscription ends with the connection.
+    ///
+    /// # Errors
+    /// When the connection is not open, or a limit is reached: `topics_max`, `subscriptions_max`, `topic_name_max`.
+    pub fn subscribe(&mut self, conn: ConnId, topic: &str) -> Result<(), TopicError> {
+        self.hub.subscribe(conn, topic)
+    }
+
+    /// Ends a subscription; false when there was none.
+    pub fn unsubscribe(&mut self, conn: ConnId, topic: &str) -> bool {
+        self.hub.unsubscribe(conn, topic)
+    }
+
+    /// Number of subscribers of a topic.
+    pub fn subscribers(&self, topic: &str) -> usize {
+        self.hub.subscribers(topic)
+    }
+
+    /// Sets what happens to publications of a topic for subscribers that do not keep up. A topic with another policy
+    /// than [`Policy::Close`] exists without subscribers too, until it is set back.
+    ///
+    /// # Errors
+    /// When the topic does not exist yet and `topics_max` or `topic_name_max` is reached.
+    pub fn topic_policy(&mut self, topic: &str, policy: Policy) -> Result<(), TopicError> {
+        self.hub.topic_policy(topic, policy)
+    }
+
+    /// Begins the closing handshake, behind everything queued; false when the WebSocket is not open. A code that must
+    /// not be sent (RFC 6455 §7.4) becomes 1000; a reason longer than 123 bytes is cut at a character's boundary.
+    ///
+    /// A request that waits for its answer is ended without one.
+    pub fn close(&mut self, conn: ConnId, code: u16, reason: &str) -> bool {
+        let Some(index) = self.hub.find(conn) else { return false };
+        let closed = Closed::with(By::Application, Cause::Close, Some(code), reason);
+        if self.hub.slot(index).is_some_and(|slot| slot.conn.phase == Phase::Reply) {
+            self.hub.ending(index, Closed::new(By::Application, Cause::Close));
+            return true;
+        }
+        self.hub.close(index, closed)
+    }
+
+    /// Answers a request that was answered with `Reply::Later`; false when it does not wait any more.
+    pub fn respond(&mut self, conn: ConnId, response: Response) -> bool {
+        self.hub.respond(conn, &response)
+    }
+
+    /// Sends a piece of a response that was begun with `Reply::Stream`: one chunk (RFC 9112 §7.1), or plain bytes to
+    /// an HTTP/1.0 client.
+    pub fn stream(&mut self, conn: ConnId, bytes: &[u8]) -> Sent {
+        self.hub.stream(conn, bytes)
+    }
+
+    /// Ends a streamed response; false when there is none.
+    pub fn end(&mut self, conn: ConnId) -> bool {
+        self.hub.end_stream(conn)
+    }
+
+    /// Calls `Handler::on_timer` with `tag` after at least `after`, at most a tick (10 ms) late. `None` when
+    /// `timers_max` timers are armed.
+    pub fn set_timer(&mut self, after: Duration, tag: u64) -> Option<TimerId> {
+        self.hub.set_timer(after, tag)
+    }
+
+    /// Disarms a timer; false when it has fired or was cancelled.
+    pub fn cancel_timer(&mut self, timer: TimerId) -> bool {
+        self.hub.cancel_timer(timer)
+    }
+
+    /// Bytes queued to a connection that the kernel has not taken, those of this callback not counted while they fit
+    /// into the loop's write buffer; zero for one that has ended.
+    pub fn buffered(&self, conn: ConnId) -> usize {
+        self.hub.find(conn).map_or(0, |index| self.hub.slots.0[index as usize].conn.backlog())
+    }
+
+    /// The address that a connection counts against: its IPv4 address, or its IPv6 /64 network. (The whole address,
+    /// with port, is in `Request::peer`.)
+    pub fn source(&self, conn: ConnId) -> Option<IpAddr> {
+        self.hub.source_of(conn)
+    }
+
+    /// Takes this connection's messages in parts as they arrive (`Handler::on_part`) from the next one on, or whole
+    /// again. In parts, a message may be as long as `streamed_message_max`, and none of it is held.
+    pub fn receive_parts(&mut self, conn: ConnId, on: bool) {
+        if let Some(index) = self.hub.find(conn) {
+            self.hub.slots.0[index as usize].conn.flags.set(Flags::PARTS, on);
+        }
+    }
+
+    /// True while the WebSocket is open: neither side has begun to close it.
+    pub fn is_open(&self, conn: ConnId) -> bool {
+        self.hub.find_in(conn, Phase::Open).is_some()
+    }
+
+    /// The counters.
+    pub fn stats(&self) -> Stats {
+        self.hub.stats()
+    }
+
+    /// Time since the loop started, as of this turn.
+    pub fn now(&self) -> Duration {
+        self.hub.now
+    }
+
+    /// Begins a graceful shutdown: nobody is let in, open WebSockets get Close 1001 in batches, and `run` returns when
+    /// the last connection has ended or `shutdown_timeout` is over.
+    pub fn shutdown(&mut self) {
+        self.hub.begin_shutdown();
+    }
+
+    /// The number of the handler that runs, kept with connections and timers so that a router finds it again.
+    pub(crate) fn scope(&self) -> u16 {
+        self.hub.scope
+    }
+
+    pub(crate) fn set_scope(&mut self, scope: u16) {
+        self.hub.scope = scope;
+    }
+}

@@ -1,0 +1,326 @@
+//! Everything that waits for a time: the phases' deadlines, the application's timers, the steps of a shutdown.
+//!
+//! Refuses to know the clock. Invariants: every connection has one entry on the wheel, at the earliest of its
+//! deadlines; activity writes `last_seen` and leaves the wheel alone; nothing fires early.
+
+use std::fmt;
+use std::time::Duration;
+
+use slab::Slab;
+
+use super::context::Context;
+use super::handler::Handler;
+use super::{Hub, Marks, Slots};
+use crate::conn::Flags;
+use crate::conn::closed::{By, Cause, Closed};
+use crate::conn::phase::Phase;
+use crate::ground::wheel::{Link, Links, TICK, reached};
+use crate::wire::close;
+
+/// Far away: where a phase has no deadline of its own, it is looked at again after this many ticks (62 days).
+const FAR: u32 = 1 << 29;
+
+/// The tick that `time` falls into.
+pub(super) fn tick_of(time: Duration) -> u32 {
+    (time.as_nanos() / TICK.as_nanos()) as u32
+}
+
+/// The number of whole ticks that cover `span`.
+fn ticks(span: Duration) -> u32 {
+    (span.as_nanos().div_ceil(TICK.as_nanos()) as u32).min(FAR)
+}
+
+/// Names a timer set by `Context::set_timer`, to cancel it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TimerId {
+    place: u32,
+    generation: u32,
+}
+
+/// A timer of the application.
+#[derive(Debug)]
+pub(super) struct Timer {
+    link: Link,
+    generation: u32,
+    scope: u16,
+    tag: u64,
+}
+
+struct Timers<'a>(&'a mut Slab<Timer>);
+
+impl Links for Timers<'_> {
+    fn link(&mut self, index: u32) -> &mut Link {
+        &mut self.0[index as usize].link
+    }
+}
+
+/// A graceful shutdown under way.
+#[derive(Debug)]
+pub(super) struct Shutdown {
+    began: Duration,
+    /// The tick of the next step.
+    next: u32,
+    deadline: u32,
+    /// The place up to which connections have been told.
+    cursor: usize,
+    report: Report,
+}
+
+/// How a shutdown went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Report {
+    /// Open WebSockets that were sent a Close with 1001.
+    pub told: u64,
+    /// Connections that ended by themselves within the time.
+    pub closed: u64,
+    /// Connections that were cut when the time was over.
+    pub cut: u64,
+    /// Time from the order to the end of the last connection.
+    pub took: Duration,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Report { told, closed, cut, took } = self;
+        write!(f, "shut down in {:.2} s: {told} told to go away, {closed} closed, {cut} cut", took.as_secs_f64())
+    }
+}
+
+impl Hub {
+    /// The tick after which at least `span` has passed from now.
+    fn tick_after(&self, span: Duration) -> u32 {
+        ((self.now + span).as_nanos().div_ceil(TICK.as_nanos())) as u32
+    }
+
+    /// Starts the phase's own deadline.
+    pub(super) fn enter(&mut self, index: u32, span: Duration) {
+        let due = if span.is_zero() { self.tick.wrapping_add(FAR) } else { self.tick_after(span) };
+        let slot = &mut self.slots.0[index as usize];
+        slot.due = due;
+        slot.marks.set(Marks::AWAIT_PONG, false);
+        self.arm(index);
+    }
+
+    /// Arms the wheel for the earliest deadline of a connection.
+    pub(super) fn arm(&mut self, index: u32) {
+        let slot = &self.slots.0[index as usize];
+        if slot.conn.phase == Phase::Closed {
+            return;
+        }
+        let mut deadline = slot.due;
+        for other in [self.idle_at(index), self.grace_at(index)].into_iter().flatten() {
+            if reached(deadline, other) {
+                deadline = other;
+            }
+        }
+        self.wheel.arm(&mut self.slots, index, deadline);
+    }
+
+    fn idle_at(&self, index: u32) -> Option<u32> {
+        let slot = &self.slots.0[index as usize];
+        let on = slot.conn.phase == Phase::Open && !self.limits.idle_timeout.is_zero();
+        on.then(|| slot.conn.last_seen.wrapping_add(ticks(self.limits.idle_timeout) + 1))
+    }
+
+    fn grace_at(&self, index: u32) -> Option<u32> {
+        let conn = &self.slots.0[index as usize].conn;
+        let since = conn.outbox.as_ref().filter(|_| conn.flags.has(Flags::HIGH))?.high_since?;
+        Some(since.wrapping_add(ticks(self.limits.backlog_grace) + 1))
+    }
+
+    /// Fires everything that is due.
+    pub fn expire(&mut self, app: &mut dyn Handler) {
+        while let Some(index) = self.wheel.pop(&mut self.slots, self.tick) {
+            self.due(index);
+        }
+        while let Some(place) = self.timer_wheel.pop(&mut Timers(&mut self.timers), self.tick) {
+            let timer = self.timers.remove(place as usize);
+            self.scope = timer.scope;
+            app.on_timer(&mut Context::new(self), timer.tag);
+        }
+        self.shutdown_step();
+    }
+
+    /// The time until which nothing is due; `None` when nothing ever is.
+    pub fn next_deadline(&self) -> Option<Duration> {
+        let shutdown = self.shutdown.as_ref().filter(|_| !self.slots.0.is_empty()).map(|shutdown| shutdown.next);
+        let ticks = [self.wheel.next(), self.timer_wheel.next(), shutdown];
+        // Ticks wrap; how far ahead one lies does not.
+        let ahead = ticks.into_iter().flatten().map(|tick| {
+            let ahead = tick.wrapping_sub(self.tick);
+            if ahead < 1 << 31 { ahead } else { 0 }
+        });
+        let start = TICK * (self.now.as_nanos() / TICK.as_nanos()) as u32;
+        ahead.min().map(|ahead| start + TICK * ahead)
+    }
+
+    fn due(&mut self, index: u32) {
+        let tick = self.tick;
+        let slot = &self.slots.0[index as usize];
+        if self.grace_at(index).is_some_and(|at| reached(tick, at)) {
+            return self.doom(index, Closed::new(By::Server, Cause::SlowConsumer), true);
+        }
+        if self.idle_at(index).is_some_and(|at| reached(tick, at)) {
+            let closed = Closed::with(By::Server, Cause::Idle, Some(close::GOING_AWAY), "idle");
+            self.close(index, closed);
+            return;
+        }
+        if !reached(tick, slot.due) {
+            return self.arm(index);
+        }
+        match slot.conn.phase {
+            Phase::Open => self.ping_due(index),
+            Phase::Head | Phase::Body => self.request_due(index),
+            Phase::Reply => self.reply_due(index),
+            Phase::Closing => self.doom(index, Closed::new(By::Server, Cause::CloseTimeout), true),
+            // What was to be said has been said; only an unsent rest makes it a failure.
+            Phase::Ending => {
+                let reset = slot.conn.backlog() > 0;
+                self.doom(index, Closed::new(By::Server, Cause::CloseTimeout), reset);
+            }
+            Phase::Closed => {}
+        }
+    }
+
+    /// The phase's deadline of an open WebSocket is by turns that of the next Ping and that of a sign of life.
+    fn ping_due(&mut self, index: u32) {
+        let (interval, patience) = (self.limits.ping_interval, self.limits.pong_timeout);
+        if interval.is_zero() {
+            return self.enter(index, Duration::ZERO);
+        }
+        let slot = &mut self.slots.0[index as usize];
+        if !slot.marks.has(Marks::AWAIT_PONG) {
+            self.enter(index, patience);
+            self.slots.0[index as usize].marks.set(Marks::AWAIT_PONG, true);
+            return self.ping(index);
+        }
+        // Any received byte counts as life (it has cleared the flag): a busy peer's Pong may wait behind its data.
+        if slot.conn.flags.has(Flags::PINGED) {
+            return self.doom(index, Closed::new(By::Server, Cause::PingTimeout), true);
+        }
+        self.enter(index, interval.saturating_sub(patience).max(TICK));
+    }
+
+    fn request_due(&mut self, index: u32) {
+        let slot = &self.slots.0[index as usize];
+        let waiting_for_more = slot.conn.received.is_none() && !slot.marks.has(Marks::HALF_OPEN);
+        if slot.conn.flags.has(Flags::CLIENT) {
+            self.doom(index, Closed::new(By::Server, Cause::HandshakeTimeout), true);
+        } else if waiting_for_more {
+            // A kept connection on which no further request has begun: nobody expects an answer.
+            self.ending(index, Closed::new(By::Server, Cause::Answered));
+        } else {
+            self.reject(index, 408, "the request took too long".into(), Cause::HandshakeTimeout);
+        }
+    }
+
+    pub(super) fn set_timer(&mut self, after: Duration, tag: u64) -> Option<TimerId> {
+        if self.timers.len() >= self.limits.timers_max {
+            self.stats.refused_timers += 1;
+            return None;
+        }
+        let generation = self.next_generation;
+        self.next_generation = generation.wrapping_add(1);
+        let deadline = self.tick_after(after.min(TICK * FAR));
+        let place = self.timers.insert(Timer { link: Link::default(), generation, scope: self.scope, tag }) as u32;
+        self.timer_wheel.arm(&mut Timers(&mut self.timers), place, deadline);
+        Some(TimerId { place, generation })
+    }
+
+    pub(super) fn cancel_timer(&mut self, id: TimerId) -> bool {
+        if self.timers.get(id.place as usize).is_none_or(|timer| timer.generation != id.generation) {
+            return false;
+        }
+        self.timer_wheel.cancel(&mut Timers(&mut self.timers), id.place);
+        self.timers.remove(id.place as usize);
+        true
+    }
+
+    /// Begins a graceful shutdown; nothing happens if one is under way.
+    pub fn begin_shutdown(&mut self) {
+        if self.shutdown.is_none() {
+            let deadline = self.tick_after(self.limits.shutdown_timeout);
+            let report = Report::default();
+            self.shutdown = Some(Shutdown { began: self.now, next: self.tick, deadline, cursor: 0, report });
+        }
+    }
+
+    /// True once a shutdown has begun: no peer is let in.
+    pub fn is_shutting_down(&self) -> bool {
+        self.shutdown.is_some()
+    }
+
+    /// The report, once a shutdown has been ordered and the last connection is gone.
+    pub fn shutdown_report(&self) -> Option<Report> {
+        let shutdown = self.shutdown.as_ref()?;
+        let ended = Report { took: self.now - shutdown.began, ..shutdown.report };
+        self.slots.0.is_empty().then_some(ended)
+    }
+
+    /// Tells the next batch of connections, so that a million peers do not come back within one moment.
+    fn shutdown_step(&mut self) {
+        let Some(shutdown) = &mut self.shutdown else { return };
+        if !reached(self.tick, shutdown.next) {
+            return;
+        }
+        let cut = reached(self.tick, shutdown.deadline);
+        let mut cursor = if cut { 0 } else { shutdown.cursor };
+        let end = self.slots.0.capacity();
+        let mut batch = if cut { usize::MAX } else { self.limits.shutdown_batch };
+        while batch > 0 && cursor < end {
+            let index = cursor as u32;
+            cursor += 1;
+            let Some(slot) = self.slots.0.get(index as usize) else { continue };
+            let phase = slot.conn.phase;
+            if phase == Phase::Closed {
+                continue;
+            }
+            batch -= 1;
+            if cut {
+                self.count_in_report(|report| report.cut += 1);
+                self.doom(index, Closed::new(By::Server, Cause::Shutdown), true);
+            } else if self.go_away(index, phase) {
+                self.count_in_report(|report| report.told += 1);
+            }
+        }
+        let next = self.tick_after(self.limits.shutdown_interval);
+        if let Some(shutdown) = &mut self.shutdown {
+            shutdown.cursor = cursor;
+            shutdown.next = if cursor < end { next } else { shutdown.deadline };
+        }
+    }
+
+    fn go_away(&mut self, index: u32, phase: Phase) -> bool {
+        match phase {
+            Phase::Open => {
+                let reason = "server is shutting down";
+                self.close(index, Closed::with(By::Server, Cause::Shutdown, Some(close::GOING_AWAY), reason))
+            }
+            Phase::Head | Phase::Body | Phase::Reply => {
+                self.reject(index, 503, "server is shutting down".into(), Cause::Shutdown);
+                false
+            }
+            _ => false,
+        }
+    }
+
+    fn count_in_report(&mut self, count: impl FnOnce(&mut Report)) {
+        if let Some(shutdown) = &mut self.shutdown {
+            count(&mut shutdown.report);
+        }
+    }
+
+    /// A connection ended while a shutdown is under way.
+    pub(super) fn count_shutdown_end(&mut self, cut: bool) {
+        if !cut {
+            self.count_in_report(|report| report.closed += 1);
+        }
+    }
+}
+
+impl Links for Slots {
+    fn link(&mut self, index: u32) -> &mut Link {
+        &mut self.0[index as usize].link
+    }
+}

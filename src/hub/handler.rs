@@ -1,0 +1,69 @@
+//! `Handler`: the application.
+//!
+//! Refuses to know how it is driven. Invariant: object-safe, so that a router or an adapter is just another handler.
+
+use super::context::Context;
+use super::exchange::{Reply, Request};
+use crate::conn::closed::Closed;
+use crate::conn::message::{Message, Part};
+use crate::ground::id::ConnId;
+
+/// The application, called by the loop. All methods but [`Handler::on_message`] have defaults.
+///
+/// Callbacks run on the loop's thread and never do I/O: whatever they send is queued and written when they have
+/// returned. The longest callback is everyone's latency, so hand long work to another thread and let it answer through
+/// a `Handle`.
+///
+/// ```
+/// use tidegate::{Context, ConnId, Handler, Message};
+///
+/// struct Echo;
+///
+/// impl Handler for Echo {
+///     fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, msg: Message<'_>) {
+///         cx.send(conn, msg); // the result says how full the backlog is; ignoring it is safe
+///     }
+/// }
+/// ```
+pub trait Handler {
+    /// Called once, on the first turn: a place to arm timers.
+    fn on_start(&mut self, cx: &mut Context<'_>) {
+        let _ = cx;
+    }
+
+    /// A request came: an opening handshake ([`Request::is_websocket`]) or plain HTTP. By default every handshake is
+    /// accepted and plain requests get 426.
+    fn on_request(&mut self, cx: &mut Context<'_>, conn: ConnId, req: &Request<'_>) -> Reply {
+        let _ = (cx, conn, req);
+        Reply::upgrade()
+    }
+
+    /// A WebSocket is open. What is sent here leaves together with the 101.
+    fn on_open(&mut self, cx: &mut Context<'_>, conn: ConnId) {
+        let _ = (cx, conn);
+    }
+
+    /// A whole message came.
+    fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, msg: Message<'_>);
+
+    /// A part of a message came, on a connection for which `Context::receive_parts` was called.
+    fn on_part(&mut self, cx: &mut Context<'_>, conn: ConnId, part: Part<'_>) {
+        let _ = (cx, conn, part);
+    }
+
+    /// The backlog of a connection, having been above `backlog_high`, has fallen to `backlog_low`.
+    fn on_drain(&mut self, cx: &mut Context<'_>, conn: ConnId) {
+        let _ = (cx, conn);
+    }
+
+    /// A connection ended. Comes exactly once for every `on_request` that did not end in a plain response (and for
+    /// every connection made with `Context::connect`); `conn` finds nothing any more.
+    fn on_close(&mut self, cx: &mut Context<'_>, conn: ConnId, why: &Closed) {
+        let _ = (cx, conn, why);
+    }
+
+    /// A timer set with `Context::set_timer` is due.
+    fn on_timer(&mut self, cx: &mut Context<'_>, tag: u64) {
+        let _ = (cx, tag);
+    }
+}

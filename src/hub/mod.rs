@@ -1,0 +1,501 @@
+//! L3: every connection, topic and deadline of one loop, and the application called between them. Still sans-IO: the
+//! reactor brings bytes and the time, and takes bytes away.
+//!
+//! Refuses to know sockets and the clock. Invariants (checked by [`Hub::check`]): `queued_bytes` is the sum of all
+//! backlogs; memory is on the ledger to the byte; an event never borrows the hub, so a callback may use all of it; a
+//! slot dies in exactly one function, [`Hub::bury`].
+
+pub mod admission;
+pub mod context;
+pub mod deadlines;
+pub mod exchange;
+pub mod handler;
+pub mod http;
+pub mod outgoing;
+pub mod stats;
+pub mod topics;
+
+#[cfg(any(test, feature = "client"))]
+pub mod client;
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use slab::Slab;
+
+use self::admission::{Rate, Sources};
+use self::context::Context;
+use self::deadlines::{Shutdown, Timer, tick_of};
+use self::handler::Handler;
+use self::stats::Stats;
+use self::topics::Topics;
+use crate::conn::closed::{By, Cause, Closed};
+use crate::conn::outbox::Ledger;
+use crate::conn::phase::{Phase, Trigger};
+use crate::conn::{Connection, Event, Flags, Loan};
+use crate::ground::id::ConnId;
+use crate::ground::input::Input;
+use crate::ground::limits::Limits;
+use crate::ground::rng::Rng;
+use crate::ground::wheel::{Link, Wheel};
+use crate::wire::close;
+use crate::wire::head::HeadError;
+
+/// Header fields for which there is room on the stack.
+pub const HEADERS_ROOM: usize = 128;
+/// No connection.
+const NOBODY: u32 = u32::MAX;
+
+/// What the loop, not the protocol, remembers of a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Marks(u16);
+
+impl Marks {
+    /// The kernel may hold unread bytes.
+    pub const READABLE: u16 = 1;
+    /// The kernel reported the end of the peer's stream; a short read does not mean drained.
+    pub const READ_CLOSED: u16 = 1 << 1;
+    /// On the ready list.
+    pub const READY: u16 = 1 << 2;
+    /// On the dirty list.
+    pub const DIRTY: u16 = 1 << 3;
+    /// Waiting for the kernel to take bytes again.
+    pub const BLOCKED: u16 = 1 << 4;
+    /// Counted as half open.
+    pub const HALF_OPEN: u16 = 1 << 5;
+    /// Refused; counted as such.
+    pub const REFUSED: u16 = 1 << 6;
+    /// Counted as open.
+    pub const OPEN: u16 = 1 << 7;
+    /// To be reset, not closed.
+    pub const RESET: u16 = 1 << 8;
+    /// The phase's own deadline is the one for a Pong.
+    pub const AWAIT_PONG: u16 = 1 << 9;
+    /// The kernel has been asked to report writability.
+    pub const WRITE_INTEREST: u16 = 1 << 10;
+
+    /// True when any of `bits` is set.
+    pub fn has(self, bits: u16) -> bool {
+        self.0 & bits != 0
+    }
+
+    /// Sets or clears `bits`; true when that changed something.
+    pub fn set(&mut self, bits: u16, on: bool) -> bool {
+        let before = self.0;
+        self.0 = if on { before | bits } else { before & !bits };
+        self.0 != before
+    }
+}
+
+/// All that an idle open connection costs, besides its descriptor.
+#[derive(Debug)]
+pub struct Slot {
+    /// The protocol's state.
+    pub conn: Connection,
+    link: Link,
+    generation: u32,
+    /// Place of its source in the table of sources.
+    source: u32,
+    /// The tick of the phase's own deadline: handshake, answer, ping or pong, close, linger.
+    due: u32,
+    /// Which of a router's handlers it belongs to.
+    scope: u16,
+    /// The loop's notes.
+    pub marks: Marks,
+}
+
+// One cache line. The slab adds nothing to it, because an empty place fits beside a niche of the slot's enum.
+const _: () = assert!(size_of::<Slot>() <= 64);
+const _: () = {
+    #[allow(dead_code)]
+    enum Entry {
+        Vacant(usize),
+        Occupied(Slot),
+    }
+    assert!(size_of::<Entry>() <= 64);
+};
+
+struct Slots(Slab<Slot>);
+
+/// All state of one loop. See the module's text.
+pub struct Hub {
+    pub(crate) limits: Limits,
+    origins: Vec<String>,
+    slots: Slots,
+    wheel: Wheel,
+    timers: Slab<Timer>,
+    timer_wheel: Wheel,
+    topics: Topics,
+    sources: Sources,
+    rate: Rate,
+    pub(crate) stats: Stats,
+    memory: Ledger,
+    rng: Rng,
+    /// Time since the loop started.
+    now: Duration,
+    tick: u32,
+    next_generation: u32,
+    /// The loop's write buffer, and the connection that is being read.
+    cork: Vec<u8>,
+    cork_sent: usize,
+    corked: u32,
+    /// Connections with unread bytes that may be read.
+    ready: VecDeque<u32>,
+    /// Connections with unwritten bytes that may be written.
+    dirty: VecDeque<u32>,
+    doomed: VecDeque<u32>,
+    /// Connections to other servers that the reactor has still to make.
+    #[cfg(any(test, feature = "client"))]
+    dials: VecDeque<client::Dial>,
+    /// The handler that runs, as numbered by a router.
+    scope: u16,
+    shutdown: Option<Shutdown>,
+    started: bool,
+}
+
+impl std::fmt::Debug for Hub {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hub").field("stats", &self.stats).finish_non_exhaustive()
+    }
+}
+
+impl Hub {
+    /// An empty loop; `seed` starts the generator of masking keys and nonces.
+    pub fn new(limits: Limits, origins: Vec<String>, seed: u64) -> Self {
+        Hub {
+            cork: Vec::with_capacity(limits.cork_bytes),
+            limits,
+            origins,
+            slots: Slots(Slab::new()),
+            wheel: Wheel::default(),
+            timers: Slab::new(),
+            timer_wheel: Wheel::default(),
+            topics: Topics::default(),
+            sources: Sources::default(),
+            rate: Rate::default(),
+            stats: Stats::default(),
+            memory: Ledger::default(),
+            rng: Rng::new(seed),
+            now: Duration::ZERO,
+            tick: 0,
+            next_generation: 0,
+            cork_sent: 0,
+            corked: NOBODY,
+            ready: VecDeque::new(),
+            dirty: VecDeque::new(),
+            doomed: VecDeque::new(),
+            #[cfg(any(test, feature = "client"))]
+            dials: VecDeque::new(),
+            scope: 0,
+            shutdown: None,
+            started: false,
+        }
+    }
+
+    /// Tells the time, once a turn. It never runs backwards.
+    pub fn set_now(&mut self, now: Duration) {
+        self.now = self.now.max(now);
+        self.tick = tick_of(self.now);
+    }
+
+    /// Lets the application start, once.
+    pub fn start(&mut self, app: &mut dyn Handler) {
+        if !std::mem::replace(&mut self.started, true) {
+            app.on_start(&mut Context::new(self));
+        }
+    }
+
+    /// The counters, levels included.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            connections: self.slots.0.len() as u64,
+            memory_bytes: self.memory.get() as u64,
+            topics: self.topics.len() as u64,
+            timers: self.timers.len() as u64,
+            ..self.stats
+        }
+    }
+
+    /// The slot at `index`, if one lives there.
+    pub fn slot(&mut self, index: u32) -> Option<&mut Slot> {
+        self.slots.0.get_mut(index as usize)
+    }
+
+    /// Number of connections in any phase.
+    pub fn len(&self) -> usize {
+        self.slots.0.len()
+    }
+
+    fn id(&self, index: u32) -> ConnId {
+        ConnId { index, generation: self.slots.0[index as usize].generation }
+    }
+
+    /// The place of a connection that has not ended.
+    fn find(&self, id: ConnId) -> Option<u32> {
+        let slot = self.slots.0.get(id.index as usize)?;
+        (slot.generation == id.generation && slot.conn.phase != Phase::Closed).then_some(id.index)
+    }
+
+    fn find_in(&self, id: ConnId, phase: Phase) -> Option<u32> {
+        self.find(id).filter(|&index| self.slots.0[index as usize].conn.phase == phase)
+    }
+
+    fn source_of(&self, id: ConnId) -> Option<IpAddr> {
+        self.find(id).and_then(|index| self.sources.address(self.slots.0[index as usize].source))
+    }
+
+    /// Lets `f` change a connection and keeps the sums right.
+    fn with<R>(&mut self, index: u32, f: impl FnOnce(&mut Connection, &mut Loan<'_>) -> R) -> R {
+        let conn = &mut self.slots.0[index as usize].conn;
+        let (charge, backlog) = (conn.charge(), conn.backlog());
+        let cork = (self.corked == index).then_some(&mut self.cork);
+        let result = f(conn, &mut Loan { limits: &self.limits, cork, rng: &mut self.rng });
+        self.memory.set(self.memory.get() + conn.charge() - charge);
+        self.stats.queued_bytes = self.stats.queued_bytes + conn.backlog() as u64 - backlog as u64;
+        result
+    }
+
+    /// Bytes came from a peer: makes events of them and calls the application.
+    pub fn received(&mut self, index: u32, bytes: &mut [u8], app: &mut dyn Handler) {
+        let slot = &mut self.slots.0[index as usize];
+        slot.conn.last_seen = self.tick;
+        slot.conn.flags.set(Flags::PINGED, false);
+        self.stats.bytes_in += bytes.len() as u64;
+        self.feed(index, bytes, app);
+    }
+
+    /// Goes on with what was kept while a request was with the application.
+    pub fn feed_kept(&mut self, index: u32, app: &mut dyn Handler) {
+        if self.slots.0[index as usize].conn.phase == Phase::Head
+            && let Some(mut kept) = self.with(index, |conn, _| conn.take_kept())
+        {
+            self.feed(index, &mut kept, app);
+        }
+    }
+
+    fn feed(&mut self, index: u32, bytes: &mut [u8], app: &mut dyn Handler) {
+        self.make_room(index, bytes.len());
+        let mut input = Input::new(bytes);
+        while let Some(event) = self.with(index, |conn, loan| conn.next_event(&mut input, loan)) {
+            self.dispatch(index, event, app);
+        }
+    }
+
+    fn dispatch(&mut self, index: u32, event: Event<'_>, app: &mut dyn Handler) {
+        let id = self.id(index);
+        self.scope = self.slots.0[index as usize].scope;
+        match event {
+            Event::Message(message) => {
+                self.stats.messages_in += 1;
+                app.on_message(&mut Context::new(self), id, message);
+            }
+            Event::Part(part) => {
+                self.stats.parts_in += 1;
+                app.on_part(&mut Context::new(self), id, part);
+            }
+            Event::Ping => {
+                self.stats.pings_in += 1;
+                self.settle(index);
+            }
+            Event::Pong => self.stats.pongs_in += 1,
+            Event::Close(code, reason) => {
+                let closed = Closed::with(By::Peer, Cause::Close, code, &reason);
+                self.ending(index, closed);
+            }
+            Event::Violation(error) => {
+                let closed = Closed::with(By::Server, Cause::Protocol(error), Some(error.close_code()), error.text());
+                self.ending(index, closed);
+            }
+            Event::Head(head) => self.judge(index, head, app),
+            Event::Request { head, body } => self.judge_whole(index, &head, &body, app),
+            Event::BadHead(error) => {
+                if error == HeadError::TlsOnPlainPort {
+                    self.stats.tls_on_plain_port += 1;
+                }
+                self.reject(index, error.status(), error.to_string().into(), Cause::BadHead(error));
+            }
+            Event::BadBody(error) => {
+                self.reject(index, error.status(), error.to_string().into(), Cause::BadBody(error));
+            }
+        }
+    }
+
+    /// The peer's stream is over.
+    pub fn end_of_stream(&mut self, index: u32) {
+        let slot = &mut self.slots.0[index as usize];
+        slot.conn.flags.set(Flags::PEER_DONE, true);
+        let unsent = slot.conn.backlog() > 0 || (self.corked == index && !self.cork.is_empty());
+        match slot.conn.phase {
+            // Half-close: a peer that has said all may still wait for what we have queued.
+            Phase::Head | Phase::Ending if unsent => self.ending(index, Closed::new(By::Peer, Cause::Answered)),
+            Phase::Ending => self.finish(index),
+            Phase::Head if slot.conn.received.is_none() && !slot.marks.has(Marks::HALF_OPEN) => {
+                self.doom(index, Closed::new(By::Peer, Cause::Answered), false);
+            }
+            // Our Close is out and the peer ends its stream without one: RFC 6455 §7.1.5 calls that code 1006.
+            _ => self.doom(index, Closed::new(By::Peer, Cause::EndOfStream), false),
+        }
+    }
+
+    /// Reading or writing failed.
+    pub fn broken(&mut self, index: u32, kind: std::io::ErrorKind) {
+        self.doom(index, Closed::new(By::Peer, Cause::Io(kind)), true);
+    }
+
+    /// True when the peer may be read: its own replies do not pile up, and a request with the application has not
+    /// been followed by more than a head's worth.
+    pub fn may_read(&self, index: u32) -> bool {
+        let conn = &self.slots.0[index as usize].conn;
+        !conn.flags.has(Flags::HIGH) && conn.phase != Phase::Closed && conn.kept() <= self.limits.head_max
+    }
+
+    /// Puts a connection on the ready list.
+    pub fn mark_ready(&mut self, index: u32) {
+        if self.slots.0[index as usize].marks.set(Marks::READY, true) {
+            self.ready.push_back(index);
+        }
+    }
+
+    /// Puts a connection on the ready list if the kernel may hold bytes of it, or bytes of it were kept.
+    fn resume(&mut self, index: u32) {
+        let slot = &self.slots.0[index as usize];
+        let kept = slot.conn.phase == Phase::Head && slot.conn.kept() > 0;
+        if kept || slot.marks.has(Marks::READABLE) {
+            self.mark_ready(index);
+        }
+    }
+
+    /// The next connection to read, at most `left` of them.
+    pub fn next_ready(&mut self) -> Option<u32> {
+        while let Some(index) = self.ready.pop_front() {
+            if self.slot(index).is_some_and(|slot| slot.marks.set(Marks::READY, false)) {
+                return Some(index);
+            }
+        }
+        None
+    }
+
+    /// Number of entries on the ready list, an upper bound of what [`Hub::next_ready`] gives.
+    pub fn ready_len(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// The WebSocket or exchange is about to end with what is queued; input is dropped from here on.
+    fn ending(&mut self, index: u32, closed: Closed) {
+        let conn = &mut self.slots.0[index as usize].conn;
+        conn.extra().closed.get_or_insert(closed);
+        self.with(index, |conn, _| conn.trigger(Trigger::Last));
+        self.left_open(index);
+        self.enter(index, self.limits.close_timeout);
+        self.mark_dirty(index);
+    }
+
+    /// Begins the closing handshake; false when the WebSocket is not open.
+    fn close(&mut self, index: u32, closed: Closed) -> bool {
+        let code = closed.code.unwrap_or(close::NORMAL);
+        if !self.with(index, |conn, loan| conn.close(code, &closed.reason, loan)) {
+            return false;
+        }
+        self.slots.0[index as usize].conn.extra().closed.get_or_insert(closed);
+        self.left_open(index);
+        self.enter(index, self.limits.close_timeout);
+        self.settle(index);
+        true
+    }
+
+    /// Ends a connection at once. It stays in its slot, finding nothing, until it is buried.
+    fn doom(&mut self, index: u32, closed: Closed, reset: bool) {
+        if self.slots.0[index as usize].conn.phase == Phase::Closed {
+            return;
+        }
+        self.left_open(index);
+        self.with(index, |conn, _| {
+            conn.extra().closed.get_or_insert(closed);
+            conn.trigger(Trigger::Done);
+        });
+        if self.corked == index {
+            self.cork.clear();
+            self.cork_sent = 0;
+        }
+        self.wheel.cancel(&mut self.slots, index);
+        self.slots.0[index as usize].marks.set(Marks::RESET, reset);
+        self.doomed.push_back(index);
+    }
+
+    /// Ends a connection whose last byte is written.
+    fn finish(&mut self, index: u32) {
+        self.doom(index, Closed::new(By::Application, Cause::Answered), false);
+    }
+
+    fn left_open(&mut self, index: u32) {
+        let slot = &mut self.slots.0[index as usize];
+        if slot.marks.set(Marks::OPEN, false) {
+            self.stats.open -= 1;
+        }
+        if slot.marks.set(Marks::HALF_OPEN, false) {
+            self.stats.half_open -= 1;
+        }
+    }
+
+    /// The next connection to bury.
+    pub fn next_doomed(&mut self) -> Option<u32> {
+        self.doomed.pop_front()
+    }
+
+    /// The one place where a slot dies. Tells the application, if it knows of the connection; true when the socket
+    /// shall be reset.
+    pub fn bury(&mut self, index: u32, app: &mut dyn Handler) -> bool {
+        let id = self.id(index);
+        self.leave_topics(index);
+        let slot = &mut self.slots.0[index as usize];
+        let closed = slot.conn.extra().closed.take();
+        let closed = closed.unwrap_or_else(|| Closed::new(By::Server, Cause::Answered));
+        if slot.marks.has(Marks::REFUSED) {
+            self.stats.refusing -= 1;
+        } else {
+            self.stats.count_end(closed.by, closed.cause);
+        }
+        self.scope = slot.scope;
+        if slot.conn.flags.has(Flags::ANNOUNCED) {
+            app.on_close(&mut Context::new(self), id, &closed);
+        }
+        let slot = self.slots.0.remove(index as usize);
+        self.sources.release(slot.source);
+        let reset = slot.marks.has(Marks::RESET);
+        self.count_shutdown_end(reset);
+        reset
+    }
+
+    /// Verifies the invariants; for debug builds and the simulator.
+    ///
+    /// # Panics
+    /// When one does not hold: that is a defect of the hub.
+    pub fn check(&self) {
+        let (mut queued, mut charge, mut open, mut half_open) = (0, 0, 0, 0);
+        for (_, slot) in &self.slots.0 {
+            let backlog = slot.conn.backlog();
+            queued += backlog;
+            charge += slot.conn.charge();
+            open += u64::from(slot.marks.has(Marks::OPEN));
+            half_open += u64::from(slot.marks.has(Marks::HALF_OPEN));
+            assert!(backlog <= self.limits.backlog_max, "backlog {backlog} above its maximum");
+            assert!(slot.conn.phase == Phase::Closed || slot.link.deadline().is_some(), "no deadline: {slot:?}");
+            let idle = slot.conn.phase == Phase::Open && backlog == 0 && slot.conn.received.is_none();
+            assert!(!idle || slot.conn.outbox.is_none() || slot.conn.flags.has(Flags::HIGH) || in_parts(slot));
+            assert!(
+                backlog == 0 || slot.marks.has(Marks::DIRTY | Marks::BLOCKED),
+                "{backlog} bytes that nobody will write: {slot:?}"
+            );
+        }
+        assert_eq!(self.stats.queued_bytes, queued as u64, "sum of backlogs");
+        assert!(self.memory.get() >= charge, "ledger {} below charges {charge}", self.memory.get());
+        assert_eq!((self.stats.open, self.stats.half_open), (open, half_open), "open, half open");
+        assert!(self.memory.get() <= self.limits.memory_max + self.limits.scratch_bytes, "memory above its maximum");
+        assert!(self.cork.is_empty(), "the cork outlives its peer");
+    }
+}
+
+fn in_parts(slot: &Slot) -> bool {
+    slot.conn.outbox.as_ref().is_some_and(|outbox| outbox.in_parts())
+}

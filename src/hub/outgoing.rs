@@ -1,0 +1,344 @@
+//! What goes out: messages, publications, the backlog's limits, and the hand-over to whoever writes.
+//!
+//! Refuses to know sockets. Invariants: no backlog is above `backlog_max` and no sum above `memory_max` when a call
+//! returns; whoever has unsent bytes is on the dirty list or waits for the kernel; a frame for many is encoded once.
+
+use std::io::IoSlice;
+
+use super::handler::Handler;
+use super::topics::Policy;
+use super::{Context, Hub, Marks, NOBODY};
+use crate::conn::closed::{By, Cause, Closed};
+use crate::conn::message::{Kind, Message};
+use crate::conn::outbox::{SLICES, SharedFrame};
+use crate::conn::phase::Phase;
+use crate::conn::{Flags, opcode};
+use crate::ground::id::ConnId;
+use crate::wire::frame::{self, Opcode};
+
+/// What became of a message. Ignoring it is safe: a peer that does not keep up is closed by the limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Sent {
+    /// Queued.
+    Ok,
+    /// Queued, and the backlog is above `backlog_high`: stop, and go on in `on_drain`.
+    High,
+    /// Not queued: this message alone exceeds `backlog_max`.
+    Refused,
+    /// Not queued: the connection is not open, or has just been closed because its backlog passed `backlog_max`.
+    Gone,
+}
+
+/// What the reactor does after a flush.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing.
+    Stay,
+    /// Shut the writing half.
+    Shut,
+}
+
+/// Longest header that a frame adds to its payload.
+const FRAME_OVERHEAD: usize = frame::HEADER_MAX;
+
+impl Hub {
+    pub(super) fn send(&mut self, id: ConnId, message: Message<'_>) -> Sent {
+        let Some(index) = self.find_in(id, Phase::Open) else { return Sent::Gone };
+        let fragments = message.len() / self.limits.fragment_bytes + 1;
+        let len = message.len() + fragments * FRAME_OVERHEAD;
+        if len > self.limits.backlog_max {
+            self.stats.refused_messages += 1;
+            return Sent::Refused;
+        }
+        if !self.reserve(index, len) {
+            return Sent::Gone;
+        }
+        self.with(index, |conn, loan| conn.send(message, loan));
+        self.stats.messages_out += 1;
+        self.settle(index)
+    }
+
+    pub(super) fn send_part(&mut self, id: ConnId, kind: Kind, bytes: &[u8], last: bool) -> Sent {
+        let Some(index) = self.find_in(id, Phase::Open) else { return Sent::Gone };
+        if bytes.len() + FRAME_OVERHEAD > self.limits.backlog_max {
+            self.stats.refused_messages += 1;
+            return Sent::Refused;
+        }
+        if !self.reserve(index, bytes.len() + FRAME_OVERHEAD) {
+            return Sent::Gone;
+        }
+        self.with(index, |conn, loan| conn.send_part(kind, bytes, last, loan));
+        self.stats.messages_out += u64::from(last);
+        self.settle(index)
+    }
+
+    pub(super) fn publish(&mut self, topic: &str, message: &Message<'_>) -> usize {
+        let Some(topic) = self.topics.find(topic) else { return 0 };
+        self.stats.published += 1;
+        let fragments = message.len() / self.limits.fragment_bytes + 1;
+        let len = message.len() + fragments * FRAME_OVERHEAD;
+        if len > self.limits.backlog_max {
+            self.stats.refused_messages += 1;
+            return 0;
+        }
+        self.reserve(NOBODY, len);
+        let frames = self.encode_shared(message);
+        let policy = self.topics.policy(topic);
+        let tag = if policy == Policy::KeepLatest { topic + 1 } else { 0 };
+        // No callback runs in this loop, so the list can be lent out for its time.
+        let subscribers = self.topics.lend(topic);
+        let mut recipients = 0;
+        for &index in &subscribers {
+            recipients += usize::from(self.publish_to(index, &frames, message, policy, tag, len));
+        }
+        self.topics.give_back(topic, subscribers);
+        recipients
+    }
+
+    fn publish_to(
+        &mut self,
+        index: u32,
+        frames: &[SharedFrame],
+        message: &Message<'_>,
+        policy: Policy,
+        tag: u32,
+        len: usize,
+    ) -> bool {
+        let conn = &self.slots.0[index as usize].conn;
+        if conn.phase != Phase::Open {
+            return false;
+        }
+        if policy == Policy::DropNewest && conn.backlog() + len > self.limits.backlog_high {
+            self.stats.dropped_by_policy += 1;
+            return false;
+        }
+        if !self.reserve(index, SEGMENT) {
+            return false;
+        }
+        self.with(index, |conn, loan| conn.send_shared(frames, message, tag, loan));
+        self.stats.messages_out += 1;
+        self.settle(index) != Sent::Gone
+    }
+
+    fn encode_shared(&mut self, message: &Message<'_>) -> Vec<SharedFrame> {
+        let chunk = self.limits.fragment_bytes;
+        let count = message.len().div_ceil(chunk).max(1);
+        let mut frames = Vec::with_capacity(count);
+        for i in 0..count {
+            let payload = &message.as_bytes()[i * chunk..message.len().min((i + 1) * chunk)];
+            let mut bytes = Vec::new();
+            let opcode = if i == 0 { opcode(message.kind()) } else { Opcode::Continuation };
+            frame::append(&mut bytes, i + 1 == count, opcode, payload, None);
+            frames.push(SharedFrame::new(bytes, &self.memory));
+        }
+        frames
+    }
+
+    pub(super) fn ping(&mut self, index: u32) {
+        if self.slots.0[index as usize].conn.phase == Phase::Open {
+            self.stats.pings_out += 1;
+            self.slots.0[index as usize].conn.flags.set(Flags::PINGED, true);
+            self.with(index, |conn, loan| conn.control(Opcode::Ping, b"", loan));
+            self.settle(index);
+        }
+    }
+
+    /// Applies the backlog's limits after something was queued.
+    pub(super) fn settle(&mut self, index: u32) -> Sent {
+        let backlog = self.slots.0[index as usize].conn.backlog();
+        if backlog == 0 {
+            return Sent::Ok;
+        }
+        if backlog > self.limits.backlog_max {
+            self.doom(index, Closed::new(By::Server, Cause::SlowConsumer), true);
+            return Sent::Gone;
+        }
+        self.mark_dirty(index);
+        if backlog <= self.limits.backlog_high {
+            return Sent::Ok;
+        }
+        let tick = self.tick;
+        let conn = &mut self.slots.0[index as usize].conn;
+        if !conn.flags.has(Flags::HIGH) {
+            conn.flags.set(Flags::HIGH, true);
+            if let Some(outbox) = &mut conn.outbox {
+                outbox.high_since = Some(tick);
+            }
+            self.stats.backlog_highs += 1;
+            self.arm(index);
+        }
+        Sent::High
+    }
+
+    /// Makes room for input of `len` bytes: what is being assembled may double.
+    pub(super) fn make_room(&mut self, index: u32, len: usize) {
+        let growth = 2 * len + self.slots.0[index as usize].conn.charge();
+        self.reserve(index, growth);
+    }
+
+    /// Makes room for `len` bytes by closing the largest debtors; false when `index` was one of them.
+    fn reserve(&mut self, index: u32, len: usize) -> bool {
+        // A queue may double when it grows, and a segment has its own cost.
+        let room = self.limits.memory_max.saturating_sub(len + SEGMENT);
+        if self.memory.get() <= room {
+            return true;
+        }
+        // Down to seven eighths at once, so that the search through all connections is paid for by the bytes freed.
+        let target = room - room / 8;
+        let mut debtors: Vec<(usize, u32)> = self
+            .slots
+            .0
+            .iter()
+            .filter(|(_, slot)| slot.conn.phase != Phase::Closed)
+            .map(|(place, slot)| (slot.conn.backlog().max(slot.conn.charge()), place as u32))
+            .filter(|&(debt, _)| debt > 0)
+            .collect();
+        debtors.sort_unstable_by(|a, b| b.cmp(a));
+        for (_, debtor) in debtors {
+            if self.memory.get() <= target {
+                break;
+            }
+            self.doom(debtor, Closed::new(By::Server, Cause::Memory), true);
+        }
+        self.slots.0.get(index as usize).is_none_or(|slot| slot.conn.phase != Phase::Closed)
+    }
+
+    /// Puts a connection on the list of those to be flushed, unless it waits for the kernel.
+    pub fn mark_dirty(&mut self, index: u32) {
+        let marks = &mut self.slots.0[index as usize].marks;
+        if !marks.has(Marks::BLOCKED) && marks.set(Marks::DIRTY, true) {
+            self.dirty.push_back(index);
+        }
+    }
+
+    /// The next connection to flush.
+    pub fn next_dirty(&mut self) -> Option<u32> {
+        while let Some(index) = self.dirty.pop_front() {
+            if self.slot(index).is_some_and(|slot| slot.marks.has(Marks::DIRTY)) {
+                return Some(index);
+            }
+        }
+        None
+    }
+
+    /// Number of entries on the dirty list, an upper bound of what [`Hub::next_dirty`] gives.
+    pub fn dirty_len(&self) -> usize {
+        self.dirty.len()
+    }
+
+    /// From here on, what is sent to `index` is gathered in the loop's write buffer.
+    pub fn cork(&mut self, index: u32) {
+        debug_assert!(self.cork.is_empty());
+        self.corked = index;
+    }
+
+    /// What is to be written to `index` next. Where it is one slice, it is the first.
+    pub fn outgoing<'a>(&'a self, index: u32, slices: &mut [IoSlice<'a>; SLICES]) -> usize {
+        let cork: &[u8] = if self.corked == index { &self.cork[self.cork_sent..] } else { &[] };
+        match &self.slots.0[index as usize].conn.outbox {
+            Some(outbox) => outbox.gather(cork, slices),
+            None if cork.is_empty() => 0,
+            None => {
+                slices[0] = IoSlice::new(cork);
+                1
+            }
+        }
+    }
+
+    /// `len` bytes of that have been written.
+    pub fn sent(&mut self, index: u32, len: usize) {
+        self.stats.bytes_out += len as u64;
+        let mut rest = len;
+        if self.corked == index {
+            let step = rest.min(self.cork.len() - self.cork_sent);
+            self.cork_sent += step;
+            rest -= step;
+        }
+        if rest > 0 {
+            self.with(index, |conn, _| {
+                if let Some(outbox) = &mut conn.outbox {
+                    outbox.advance(rest);
+                }
+            });
+        }
+    }
+
+    /// True when the loop's write buffer holds something for `index` that has not been written.
+    pub fn cork_waits(&self, index: u32) -> bool {
+        self.corked == index && self.cork_sent < self.cork.len()
+    }
+
+    /// Ends the corking; what could not be written is kept with the connection.
+    pub fn uncork(&mut self) {
+        let index = std::mem::replace(&mut self.corked, NOBODY);
+        let sent = std::mem::take(&mut self.cork_sent);
+        if sent < self.cork.len() {
+            let rest = self.cork[sent..].to_vec();
+            self.reserve(index, rest.len());
+            if self.slots.0[index as usize].conn.phase != Phase::Closed {
+                self.with(index, |conn, _| conn.outbox.get_or_insert_default().prepend(rest, sent > 0));
+                self.settle(index);
+            }
+        }
+        self.cork.clear();
+    }
+
+    /// A flush came to its end: `blocked` when the kernel took no more, else all is written or the budget is spent.
+    pub fn flushed(&mut self, index: u32, blocked: bool, app: &mut dyn Handler) -> Next {
+        let low = self.limits.backlog_low;
+        let slot = &mut self.slots.0[index as usize];
+        let backlog = slot.conn.backlog();
+        slot.marks.set(Marks::DIRTY, false);
+        slot.marks.set(Marks::BLOCKED, blocked);
+        if backlog > 0 && !blocked {
+            self.mark_dirty(index);
+        }
+        let slot = &mut self.slots.0[index as usize];
+        if backlog == 0 && slot.conn.outbox.as_ref().is_some_and(|outbox| outbox.is_idle()) {
+            self.with(index, |conn, _| conn.outbox = None);
+        }
+        let slot = &mut self.slots.0[index as usize];
+        if slot.conn.flags.has(Flags::HIGH) && backlog <= low {
+            slot.conn.flags.set(Flags::HIGH, false);
+            if let Some(outbox) = &mut slot.conn.outbox {
+                outbox.high_since = None;
+            }
+            let announced = slot.conn.flags.has(Flags::ANNOUNCED);
+            self.resume(index);
+            if announced {
+                self.scope = self.slots.0[index as usize].scope;
+                let id = self.id(index);
+                app.on_drain(&mut Context::new(self), id);
+            }
+        }
+        self.after_last_byte(index)
+    }
+
+    /// Where all is said and written: end at once if that is clean, else shut our half and wait for the peer's end.
+    fn after_last_byte(&mut self, index: u32) -> Next {
+        let Some(slot) = self.slots.0.get_mut(index as usize) else { return Next::Stay };
+        if slot.conn.phase != Phase::Ending || slot.conn.backlog() > 0 {
+            return Next::Stay;
+        }
+        let flags = slot.conn.flags;
+        // RFC 6455 §7.1.1: after both Close frames the server closes first, the client waits for it. Nothing is
+        // unread, so closing cannot turn into a reset that would overtake our Close.
+        let both_closed = flags.has(Flags::CLOSE_RECEIVED)
+            && !flags.has(Flags::CLIENT)
+            && !slot.marks.has(Marks::READABLE | Marks::READ_CLOSED);
+        if flags.has(Flags::PEER_DONE) || both_closed {
+            self.finish(index);
+            return Next::Stay;
+        }
+        if flags.has(Flags::SHUT) {
+            return Next::Stay;
+        }
+        slot.conn.flags.set(Flags::SHUT, true);
+        self.enter(index, self.limits.linger_timeout);
+        Next::Shut
+    }
+}
+
+/// What a segment of a queue costs besides its bytes, roughly: enough for the sums to stay below the maximum.
+const SEGMENT: usize = 256;

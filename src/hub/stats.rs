@@ -1,0 +1,190 @@
+//! Counters of one loop: what it holds now and what has happened since it started.
+//!
+//! Refuses to know what the numbers are shown with. Invariant: every limit and every cause of an end has its counter.
+
+use std::time::Duration;
+
+use crate::conn::closed::{By, Cause};
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// Counters of one loop. Those of the first group are levels; all others only grow.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct Stats {
+            $($(#[$doc])* pub $name: u64,)*
+            /// Time that the last turn worked, waiting not counted.
+            pub turn_last: Duration,
+            /// The longest such time.
+            pub turn_max: Duration,
+            /// The sum of such times.
+            pub turn_sum: Duration,
+        }
+
+        impl Stats {
+            /// All counters by name, in the order of their declaration; times are in microseconds.
+            pub fn entries(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [
+                    $((stringify!($name), self.$name),)*
+                    ("turn_last_us", self.turn_last.as_micros() as u64),
+                    ("turn_max_us", self.turn_max.as_micros() as u64),
+                    ("turn_sum_us", self.turn_sum.as_micros() as u64),
+                ].into_iter()
+            }
+        }
+    };
+}
+
+counters! {
+    /// Connections held now, in any phase.
+    connections,
+    /// Of these, open WebSockets.
+    open,
+    /// Of these, not yet through their first handshake or request.
+    half_open,
+    /// Of these, refused peers that are being told so.
+    refusing,
+    /// Bytes queued to all peers now; a frame queued to n peers counts n times.
+    queued_bytes,
+    /// Memory that queues and incomplete messages hold now, in bytes; a frame queued to n peers counts once.
+    memory_bytes,
+    /// Topics that exist now.
+    topics,
+    /// User timers armed now.
+    timers,
+
+    /// Connections accepted, refused ones included.
+    accepted,
+    /// Connections made to other servers.
+    connected,
+    /// WebSockets opened.
+    opened,
+    /// Requests that reached the application.
+    requests,
+    /// Connections that ended.
+    ended,
+
+    /// Refused: `connections_max`.
+    refused_connections,
+    /// Refused: `connections_per_source_max`.
+    refused_source,
+    /// Refused: `half_open_max`.
+    refused_half_open,
+    /// Refused: `accepts_per_second_max`.
+    refused_rate,
+    /// Refused without a word: `refusals_max`.
+    refused_silently,
+    /// Refused: no descriptor left (`EMFILE`, `ENFILE`).
+    refused_descriptors,
+    /// Turns in which `accept` failed for another reason.
+    accept_errors,
+
+    /// Ended: closing handshake begun by the peer.
+    ended_by_peer,
+    /// Ended: by the application.
+    ended_by_application,
+    /// Ended: stream over without a Close.
+    ended_end_of_stream,
+    /// Ended: I/O error.
+    ended_io,
+    /// Ended: protocol broken on an open WebSocket.
+    ended_protocol,
+    /// Ended: bad request, or one refused by a rule.
+    ended_bad_request,
+    /// Ended: `handshake_timeout`.
+    ended_handshake_timeout,
+    /// Ended: `reply_timeout`.
+    ended_reply_timeout,
+    /// Ended: `pong_timeout`.
+    ended_ping_timeout,
+    /// Ended: `idle_timeout`.
+    ended_idle,
+    /// Ended: `close_timeout`.
+    ended_close_timeout,
+    /// Ended: slow consumer (`backlog_max`, `backlog_grace`).
+    ended_slow_consumer,
+    /// Ended: largest debtor (`memory_max`).
+    ended_memory,
+    /// Ended: shutdown.
+    ended_shutdown,
+
+    /// Messages received whole.
+    messages_in,
+    /// Parts of messages received.
+    parts_in,
+    /// Messages queued, one for each recipient.
+    messages_out,
+    /// Bytes read.
+    bytes_in,
+    /// Bytes written.
+    bytes_out,
+    /// Pings sent.
+    pings_out,
+    /// Pings received.
+    pings_in,
+    /// Pongs received.
+    pongs_in,
+    /// Messages published, one for each `publish`.
+    published,
+    /// Messages not queued to a recipient by its topic's policy.
+    dropped_by_policy,
+    /// Messages refused because they alone exceed `backlog_max`.
+    refused_messages,
+    /// Times a backlog rose above `backlog_high`.
+    backlog_highs,
+    /// Subscriptions refused: `topics_max`, `subscriptions_max`, `topic_name_max`.
+    refused_subscriptions,
+    /// Timers refused: `timers_max`.
+    refused_timers,
+    /// Commands of other threads carried out.
+    commands,
+    /// TLS handshakes begun on the plain port.
+    tls_on_plain_port,
+
+    /// Turns of the loop.
+    turns,
+    /// Waits for readiness (`epoll_wait`).
+    waits,
+    /// Readiness events.
+    events,
+    /// Reads (`recv`), also those that gave nothing.
+    reads,
+    /// Writes (`send`, `writev`), also those that took nothing.
+    writes,
+    /// Reads that gave nothing.
+    reads_empty,
+    /// Writes that took nothing or not all.
+    writes_short,
+    /// Times a peer was cut off by `read_budget`.
+    budget_read,
+    /// Times a peer was cut off by `flush_budget`.
+    budget_flush,
+    /// Times the listener was cut off by `accept_budget`.
+    budget_accept,
+    /// Times the inbox was cut off by `inbox_budget`.
+    budget_inbox,
+}
+
+impl Stats {
+    /// Counts an end. Every connection that was admitted is counted here exactly once.
+    pub(crate) fn count_end(&mut self, by: By, cause: Cause) {
+        self.ended += 1;
+        let counter = match cause {
+            Cause::Close | Cause::Answered if by == By::Peer => &mut self.ended_by_peer,
+            Cause::Close | Cause::Answered => &mut self.ended_by_application,
+            Cause::EndOfStream => &mut self.ended_end_of_stream,
+            Cause::Io(_) => &mut self.ended_io,
+            Cause::Protocol(_) | Cause::BadAnswer => &mut self.ended_protocol,
+            Cause::BadHead(_) | Cause::BadBody(_) | Cause::Refused(_) => &mut self.ended_bad_request,
+            Cause::HandshakeTimeout => &mut self.ended_handshake_timeout,
+            Cause::ReplyTimeout => &mut self.ended_reply_timeout,
+            Cause::PingTimeout => &mut self.ended_ping_timeout,
+            Cause::Idle => &mut self.ended_idle,
+            Cause::CloseTimeout => &mut self.ended_close_timeout,
+            Cause::SlowConsumer => &mut self.ended_slow_consumer,
+            Cause::Memory => &mut self.ended_memory,
+            Cause::Shutdown => &mut self.ended_shutdown,
+        };
+        *counter += 1;
+    }
+}

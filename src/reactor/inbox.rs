@@ -1,0 +1,229 @@
+//! The way in from other threads: a bounded queue of commands, and a waker that is used once per batch.
+//!
+//! Refuses to know the hub's insides. Invariants: at most `inbox_max` commands and `inbox_bytes_max` payload bytes
+//! wait; whoever is told `Ok` before the loop stops is carried out; the loop never waits for a sender.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+
+use super::io::Wake;
+use crate::conn::message::Message;
+use crate::ground::id::ConnId;
+
+/// Why a command was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HandleError {
+    /// `inbox_max` commands or `inbox_bytes_max` bytes wait already; try again later, or drop it.
+    Full,
+    /// The loop has ended.
+    Stopped,
+}
+
+impl fmt::Display for HandleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            HandleError::Full => "the loop's inbox is full",
+            HandleError::Stopped => "the loop has stopped",
+        })
+    }
+}
+
+impl std::error::Error for HandleError {}
+
+/// What another thread may ask of the loop.
+#[derive(Debug)]
+pub enum Command {
+    /// Publish to a topic.
+    Publish(String, Message<'static>),
+    /// Send to a connection.
+    Send(ConnId, Message<'static>),
+    /// Close a connection.
+    Close(ConnId, u16, String),
+    /// Shut down gracefully.
+    Shutdown,
+}
+
+impl Command {
+    fn len(&self) -> usize {
+        match self {
+            Command::Publish(topic, message) => topic.len() + message.len(),
+            Command::Send(_, message) => message.len(),
+            Command::Close(_, _, reason) => reason.len(),
+            Command::Shutdown => 0,
+        }
+    }
+}
+
+struct Shared {
+    bytes: AtomicUsize,
+    bytes_max: usize,
+    /// The loop has been woken, or will look by itself.
+    called: AtomicBool,
+    waker: Arc<dyn Wake>,
+}
+
+/// Reaches a loop from other threads: cheap to clone, never blocks.
+///
+/// Commands of one handle are carried out in their order, within a turn of the loop or, under load, a few.
+#[derive(Clone)]
+pub struct Handle {
+    sender: SyncSender<Command>,
+    shared: Arc<Shared>,
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").field("bytes", &self.shared.bytes).finish_non_exhaustive()
+    }
+}
+
+impl Handle {
+    /// Publishes a message to a topic.
+    ///
+    /// # Errors
+    /// [`HandleError::Full`] or [`HandleError::Stopped`]; the message is dropped.
+    pub fn publish(&self, topic: impl Into<String>, message: impl Into<Message<'static>>) -> Result<(), HandleError> {
+        self.put(Command::Publish(topic.into(), message.into()))
+    }
+
+    /// Sends a message to a connection; nothing happens if that has ended.
+    ///
+    /// # Errors
+    /// [`HandleError::Full`] or [`HandleError::Stopped`]; the message is dropped.
+    pub fn send(&self, conn: ConnId, message: impl Into<Message<'static>>) -> Result<(), HandleError> {
+        self.put(Command::Send(conn, message.into()))
+    }
+
+    /// Begins the closing handshake with a connection; nothing happens if that has ended.
+    ///
+    /// # Errors
+    /// [`HandleError::Full`] or [`HandleError::Stopped`].
+    pub fn close(&self, conn: ConnId, code: u16, reason: impl Into<String>) -> Result<(), HandleError> {
+        self.put(Command::Close(conn, code, reason.into()))
+    }
+
+    /// Begins a graceful shutdown; see `Context::shutdown`.
+    ///
+    /// # Errors
+    /// [`HandleError::Full`] or [`HandleError::Stopped`].
+    pub fn shutdown(&self) -> Result<(), HandleError> {
+        self.put(Command::Shutdown)
+    }
+
+    fn put(&self, command: Command) -> Result<(), HandleError> {
+        let shared = &*self.shared;
+        let len = command.len();
+        let taken = shared.bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, |bytes| {
+            bytes.checked_add(len).filter(|&sum| sum <= shared.bytes_max)
+        });
+        taken.map_err(|_| HandleError::Full)?;
+        self.sender.try_send(command).map_err(|error| {
+            shared.bytes.fetch_sub(len, Ordering::AcqRel);
+            match error {
+                TrySendError::Full(_) => HandleError::Full,
+                TrySendError::Disconnected(_) => HandleError::Stopped,
+            }
+        })?;
+        if !shared.called.swap(true, Ordering::AcqRel) {
+            shared.waker.wake();
+        }
+        Ok(())
+    }
+}
+
+/// The loop's end of the queue.
+pub struct Inbox {
+    receiver: Receiver<Command>,
+    handle: Handle,
+    /// Commands may wait although nobody has called since.
+    more: bool,
+}
+
+impl Inbox {
+    /// A queue of these bounds.
+    pub fn new(commands_max: usize, bytes_max: usize, waker: Arc<dyn Wake>) -> Self {
+        let (sender, receiver) = sync_channel(commands_max);
+        let shared =
+            Shared { bytes: AtomicUsize::new(0), bytes_max, called: AtomicBool::new(false), waker };
+        Inbox { receiver, handle: Handle { sender, shared: Arc::new(shared) }, more: false }
+    }
+
+    /// The senders' end.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// To be called before a batch is taken: true when there may be one.
+    pub fn begin(&mut self) -> bool {
+        // Cleared before the queue is looked at, so that a command put in meanwhile calls again.
+        let called = self.handle.shared.called.swap(false, Ordering::AcqRel);
+        std::mem::replace(&mut self.more, false) || called
+    }
+
+    /// The next command.
+    pub fn next(&mut self) -> Option<Command> {
+        let command = self.receiver.try_recv().ok()?;
+        self.handle.shared.bytes.fetch_sub(command.len(), Ordering::AcqRel);
+        Some(command)
+    }
+
+    /// The batch was cut off by its budget: there may be more.
+    pub fn cut_off(&mut self) {
+        self.more = true;
+    }
+
+    /// True when the loop must not sleep because commands may wait.
+    pub fn has_more(&self) -> bool {
+        self.more
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(&self) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn bounded_in_count_and_in_bytes() {
+        let mut inbox = Inbox::new(3, 10, Arc::new(Count::default()));
+        let handle = inbox.handle();
+        assert_eq!(handle.publish("t", vec![0; 10]), Err(HandleError::Full), "eleven bytes");
+        assert_eq!(handle.publish("t", vec![0; 9]), Ok(()));
+        assert_eq!(handle.publish("t", vec![]), Err(HandleError::Full));
+        assert_eq!(handle.shutdown(), Ok(()));
+        assert_eq!(handle.shutdown(), Ok(()));
+        assert_eq!(handle.shutdown(), Err(HandleError::Full), "the fourth command");
+        assert!(inbox.begin());
+        assert_eq!(std::iter::from_fn(|| inbox.next()).count(), 3);
+        assert_eq!(handle.publish("t", vec![0; 9]), Ok(()), "room is given back");
+        drop(inbox);
+        assert_eq!(handle.shutdown(), Err(HandleError::Stopped));
+    }
+
+    #[test]
+    fn one_wake_for_a_batch_and_none_lost() {
+        let count = Arc::new(Count::default());
+        let mut inbox = Inbox::new(100, 100, Arc::clone(&count) as Arc<dyn Wake>);
+        let handle = inbox.handle();
+        for _ in 0..10 {
+            handle.shutdown().unwrap();
+        }
+        assert_eq!(count.0.load(Ordering::SeqCst), 1);
+        assert!(inbox.begin());
+        handle.shutdown().unwrap();
+        assert_eq!(count.0.load(Ordering::SeqCst), 2, "a command put in after the batch began calls again");
+        assert_eq!(std::iter::from_fn(|| inbox.next()).count(), 11);
+        assert!(inbox.begin() && inbox.next().is_none() && !inbox.begin());
+    }
+}

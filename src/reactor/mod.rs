@@ -1,0 +1,463 @@
+//! L4: one turn of the loop, generic over the `Io` that moves the bytes.
+//!
+//! Refuses to know the protocol. Invariants: a turn is bounded (budgets for accepting, reading, commands and
+//! flushing); whoever is cut off by a budget is remembered and the loop does not sleep; it sleeps only when there is
+//! nothing to do.
+//!
+//! ```text
+//! 1 timeout   2 wait   3 the time   4 accept, dial   5 read → callbacks → write, peer by peer
+//! 6 commands of other threads   7 deadlines   8 flush who was sent to   9 bury who has ended
+//! ```
+
+pub mod inbox;
+pub mod io;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
+pub mod sys;
+
+use std::io::{ErrorKind, IoSlice};
+use std::time::Duration;
+
+use self::inbox::{Command, Handle, Inbox};
+use self::io::{Io, Readiness, Source};
+use crate::conn::outbox::SLICES;
+use crate::hub::admission::Admission;
+use crate::hub::context::Context;
+use crate::hub::deadlines::Report;
+use crate::hub::handler::Handler;
+use crate::hub::outgoing::Next;
+use crate::hub::{Hub, Marks};
+
+#[cfg(feature = "log")]
+use log::{debug, warn};
+#[cfg(not(feature = "log"))]
+macro_rules! debug { ($($arg:tt)*) => { { let _ = format_args!($($arg)*); } }; }
+#[cfg(not(feature = "log"))]
+macro_rules! warn { ($($arg:tt)*) => { { let _ = format_args!($($arg)*); } }; }
+#[cfg(not(feature = "log"))]
+use {debug, warn};
+
+/// What a peer is told that comes when there is no descriptor for it.
+const NO_DESCRIPTOR: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n";
+
+/// What a turn of the loop ended with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// The loop goes on.
+    Running,
+    /// A shutdown is complete; further turns do nothing.
+    Stopped(Report),
+}
+
+/// A loop: its peers, its application's calls, and the `Io` below. See the module's text.
+pub struct Reactor<I: Io> {
+    io: I,
+    hub: Hub,
+    inbox: Inbox,
+    scratch: Vec<u8>,
+    events: Vec<Readiness>,
+    /// Listeners that may have connections waiting.
+    pending: Vec<bool>,
+    /// When to try the listeners again that had no descriptor.
+    retry_at: Option<Duration>,
+    starved: bool,
+    listening: bool,
+    /// The time at the end of the last turn.
+    now: Duration,
+}
+
+impl<I: Io> Reactor<I> {
+    /// A loop over `io`.
+    pub fn new(mut io: I, hub: Hub) -> Self {
+        let limits = &hub.limits;
+        let inbox = Inbox::new(limits.inbox_max, limits.inbox_bytes_max, io.waker());
+        let scratch = vec![0; limits.scratch_bytes];
+        let now = io.now();
+        Reactor {
+            io,
+            inbox,
+            scratch,
+            events: Vec::new(),
+            pending: Vec::new(),
+            retry_at: None,
+            starved: false,
+            listening: true,
+            now,
+            hub,
+        }
+    }
+
+    /// The `Io` below.
+    pub fn io(&mut self) -> &mut I {
+        &mut self.io
+    }
+
+    /// The hub above.
+    pub fn hub(&mut self) -> &mut Hub {
+        &mut self.hub
+    }
+
+    /// For other threads.
+    pub fn handle(&self) -> Handle {
+        self.inbox.handle()
+    }
+
+    /// Waits, at most `max_wait`, and does everything that is to be done, within the budgets.
+    ///
+    /// # Errors
+    /// When waiting itself fails: the poller is broken.
+    pub fn turn(&mut self, app: &mut dyn Handler, max_wait: Option<Duration>) -> std::io::Result<Turn> {
+        self.hub.set_now(self.now);
+        self.hub.start(app);
+        let timeout = self.timeout(max_wait);
+        self.events.clear();
+        self.io.wait(timeout, &mut self.events)?;
+        let began = self.io.now();
+        self.hub.set_now(began);
+        self.hub.stats.turns += 1;
+        self.hub.stats.waits += 1;
+        self.hub.stats.events += self.events.len() as u64;
+        self.note_events();
+        self.accept_all();
+        self.dial_all();
+        self.read_all(app);
+        self.obey(app);
+        self.hub.expire(app);
+        self.flush_all(app);
+        self.bury_all(app);
+        self.now = self.io.now();
+        let took = self.now.saturating_sub(began);
+        self.hub.stats.turn_last = took;
+        self.hub.stats.turn_max = self.hub.stats.turn_max.max(took);
+        self.hub.stats.turn_sum += took;
+        #[cfg(debug_assertions)]
+        self.check();
+        Ok(match self.hub.shutdown_report() {
+            Some(report) => Turn::Stopped(report),
+            None => Turn::Running,
+        })
+    }
+
+    /// Verifies the invariants of the hub; for debug builds and the simulator.
+    ///
+    /// # Panics
+    /// When one does not hold.
+    pub fn check(&self) {
+        self.hub.check();
+    }
+
+    /// Zero while anybody is cut off by a budget, else the time to the next deadline.
+    fn timeout(&self, max_wait: Option<Duration>) -> Option<Duration> {
+        let busy = self.hub.ready_len() > 0
+            || self.hub.dirty_len() > 0
+            || self.inbox.has_more()
+            || self.pending.contains(&true)
+            || self.dials_wait();
+        if busy {
+            return Some(Duration::ZERO);
+        }
+        let next = [self.hub.next_deadline(), self.retry_at].into_iter().flatten().min();
+        let span = next.map(|at| at.saturating_sub(self.now));
+        [span, max_wait].into_iter().flatten().min()
+    }
+
+    fn note_events(&mut self) {
+        for i in 0..self.events.len() {
+            let event = self.events[i];
+            match event.source {
+                Source::Waker => {}
+                Source::Listener(listener) => self.set_pending(listener, true),
+                Source::Peer(key) => self.note_peer(key, event),
+            }
+        }
+    }
+
+    fn set_pending(&mut self, listener: usize, on: bool) {
+        if self.pending.len() <= listener {
+            self.pending.resize(listener + 1, false);
+        }
+        self.pending[listener] = on;
+    }
+
+    fn note_peer(&mut self, key: u32, event: Readiness) {
+        let Some(slot) = self.hub.slot(key) else { return };
+        if event.readable || event.read_closed || event.failed {
+            slot.marks.set(Marks::READABLE, true);
+        }
+        if event.read_closed || event.failed {
+            slot.marks.set(Marks::READ_CLOSED, true);
+        }
+        if event.writable || event.failed {
+            slot.marks.set(Marks::BLOCKED, false);
+            self.hub.mark_dirty(key);
+        }
+        if event.readable || event.read_closed || event.failed {
+            self.hub.mark_ready(key);
+        }
+    }
+
+    fn accept_all(&mut self) {
+        if self.hub.is_shutting_down() {
+            if std::mem::replace(&mut self.listening, false) {
+                self.io.stop_listening();
+                self.pending.clear();
+                self.retry_at = None;
+            }
+            return;
+        }
+        if self.retry_at.is_some_and(|at| at <= self.now_in_turn()) {
+            self.retry_listeners();
+        }
+        let mut budget = self.hub.limits.accept_budget;
+        for listener in 0..self.pending.len() {
+            while self.pending[listener] && budget > 0 {
+                budget -= 1;
+                self.accept_one(listener);
+            }
+        }
+        if self.pending.contains(&true) {
+            self.hub.stats.budget_accept += 1;
+        }
+    }
+
+    fn now_in_turn(&mut self) -> Duration {
+        self.io.now()
+    }
+
+    fn retry_listeners(&mut self) {
+        self.retry_at = None;
+        for listener in 0..self.io.listeners() {
+            self.set_pending(listener, true);
+        }
+    }
+
+    fn accept_one(&mut self, listener: usize) {
+        match self.io.accept(listener) {
+            Ok((socket, peer)) => {
+                self.starved = false;
+                match self.hub.admit(peer) {
+                    Admission::Drop => drop(socket),
+                    Admission::Admit(index) => {
+                        if let Err(error) = self.io.adopt(socket, index) {
+                            self.hub.broken(index, error.kind());
+                        }
+                    }
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => self.pending[listener] = false,
+            Err(error) if out_of_descriptors(&error) => self.refuse_one(listener, &error),
+            Err(error) => {
+                // Of a single connection (ECONNABORTED and its like): the next one may be fine.
+                self.hub.stats.accept_errors += 1;
+                debug!("accept: {error}");
+            }
+        }
+    }
+
+    /// No descriptor is left. The listener is edge-triggered: to do nothing would be to hear nothing again, to try
+    /// again at once would be to spin.
+    fn refuse_one(&mut self, listener: usize, error: &std::io::Error) {
+        if !std::mem::replace(&mut self.starved, true) {
+            warn!("no descriptor left for a new connection ({error}); refusing until one is free");
+        }
+        match self.io.refuse(listener, NO_DESCRIPTOR) {
+            Ok(()) => {
+                self.hub.stats.accepted += 1;
+                self.hub.stats.refused_descriptors += 1;
+            }
+            Err(error) => {
+                self.pending[listener] = false;
+                if error.kind() != ErrorKind::WouldBlock {
+                    let now = self.now_in_turn();
+                    self.retry_at = Some(now + self.hub.limits.listener_retry);
+                }
+            }
+        }
+    }
+
+    #[cfg(any(test, feature = "client"))]
+    fn dial_all(&mut self) {
+        while let Some(dial) = self.hub.next_dial() {
+            match self.io.connect(dial.index, dial.address, dial.source) {
+                // The first event says that it is made, or has failed.
+                Ok(()) => {
+                    if let Some(slot) = self.hub.slot(dial.index) {
+                        slot.marks.set(Marks::BLOCKED | Marks::WRITE_INTEREST, true);
+                    }
+                }
+                Err(error) => self.hub.broken(dial.index, error.kind()),
+            }
+        }
+    }
+
+    #[cfg(not(any(test, feature = "client")))]
+    fn dial_all(&mut self) {}
+
+    #[cfg(any(test, feature = "client"))]
+    fn dials_wait(&self) -> bool {
+        self.hub.has_dials()
+    }
+
+    #[cfg(not(any(test, feature = "client")))]
+    fn dials_wait(&self) -> bool {
+        false
+    }
+
+    fn read_all(&mut self, app: &mut dyn Handler) {
+        // Those that a callback makes ready wait for the next turn: nobody is served twice before all are served once.
+        for _ in 0..self.hub.ready_len() {
+            let Some(index) = self.hub.next_ready() else { break };
+            self.read_peer(index, app);
+        }
+    }
+
+    fn read_peer(&mut self, index: u32, app: &mut dyn Handler) {
+        self.hub.cork(index);
+        self.hub.feed_kept(index, app);
+        let mut budget = self.hub.limits.read_budget;
+        while self.hub.slot(index).is_some_and(|slot| slot.marks.has(Marks::READABLE)) && self.hub.may_read(index) {
+            if budget == 0 {
+                self.hub.stats.budget_read += 1;
+                self.hub.mark_ready(index);
+                break;
+            }
+            let room = self.scratch.len().min(budget);
+            self.hub.stats.reads += 1;
+            match self.io.read(index, &mut self.scratch[..room]) {
+                Ok(0) => {
+                    self.note_drained(index);
+                    self.hub.end_of_stream(index);
+                }
+                Ok(len) => {
+                    budget -= len;
+                    // A read that came back short has drained the socket, unless the stream's end lies behind it.
+                    if len < room && !self.hub.slot(index).is_some_and(|slot| slot.marks.has(Marks::READ_CLOSED)) {
+                        self.note_drained(index);
+                    }
+                    self.hub.received(index, &mut self.scratch[..len], app);
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.hub.stats.reads_empty += 1;
+                    self.note_drained(index);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.note_drained(index);
+                    self.hub.broken(index, error.kind());
+                }
+            }
+        }
+        if self.hub.cork_waits(index) {
+            self.flush_peer(index, app);
+        } else {
+            self.hub.uncork();
+        }
+    }
+
+    fn note_drained(&mut self, index: u32) {
+        if let Some(slot) = self.hub.slot(index) {
+            slot.marks.set(Marks::READABLE | Marks::READ_CLOSED, false);
+        }
+    }
+
+    fn obey(&mut self, app: &mut dyn Handler) {
+        if !self.inbox.begin() {
+            return;
+        }
+        for _ in 0..self.hub.limits.inbox_budget {
+            let Some(command) = self.inbox.next() else { return };
+            self.hub.stats.commands += 1;
+            let mut cx = Context::new(&mut self.hub);
+            match command {
+                Command::Publish(topic, message) => drop(cx.publish(&topic, message)),
+                Command::Send(conn, message) => drop(cx.send(conn, message)),
+                Command::Close(conn, code, reason) => drop(cx.close(conn, code, &reason)),
+                Command::Shutdown => cx.shutdown(),
+            }
+        }
+        let _ = app;
+        self.hub.stats.budget_inbox += 1;
+        self.inbox.cut_off();
+    }
+
+    fn flush_all(&mut self, app: &mut dyn Handler) {
+        // Those that `on_drain` sends to wait for the next turn.
+        for _ in 0..self.hub.dirty_len() {
+            let Some(index) = self.hub.next_dirty() else { break };
+            self.flush_peer(index, app);
+        }
+    }
+
+    fn flush_peer(&mut self, index: u32, app: &mut dyn Handler) {
+        let mut budget = self.hub.limits.flush_budget;
+        let mut blocked = false;
+        loop {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let count = self.hub.outgoing(index, &mut slices);
+            if count == 0 {
+                break;
+            }
+            if budget == 0 {
+                self.hub.stats.budget_flush += 1;
+                break;
+            }
+            let total: usize = slices[..count].iter().map(|slice| slice.len()).sum();
+            let result = self.io.write(index, &slices[..count]);
+            self.hub.stats.writes += 1;
+            match result {
+                Ok(len) => {
+                    self.hub.sent(index, len);
+                    budget = budget.saturating_sub(len);
+                    blocked = len < total;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => blocked = true,
+                Err(error) => {
+                    self.hub.broken(index, error.kind());
+                    self.hub.uncork();
+                    return;
+                }
+            }
+            if blocked {
+                self.hub.stats.writes_short += 1;
+                break;
+            }
+        }
+        self.hub.uncork();
+        self.want_write(index, blocked);
+        match self.hub.flushed(index, blocked, app) {
+            Next::Stay => {}
+            Next::Shut => self.io.shut(index),
+        }
+    }
+
+    /// Asks for writability only after a refused write, and no longer once drained: with both asked for all the time,
+    /// a third of the events would carry nothing to read.
+    fn want_write(&mut self, index: u32, on: bool) {
+        let Some(slot) = self.hub.slot(index) else { return };
+        if slot.marks.set(Marks::WRITE_INTEREST, on)
+            && let Err(error) = self.io.want_write(index, on)
+        {
+            self.hub.broken(index, error.kind());
+        }
+    }
+
+    fn bury_all(&mut self, app: &mut dyn Handler) {
+        let mut any = false;
+        while let Some(index) = self.hub.next_doomed() {
+            let reset = self.hub.bury(index, app);
+            self.io.close(index, reset);
+            any = true;
+        }
+        if any && self.starved {
+            self.retry_listeners();
+        }
+    }
+}
+
+fn out_of_descriptors(error: &std::io::Error) -> bool {
+    // EMFILE (this process) and ENFILE (the machine) have no `ErrorKind` of their own; the numbers are the same on
+    // every Unix.
+    matches!(error.raw_os_error(), Some(24 | 23))
+}

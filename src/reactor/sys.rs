@@ -1,0 +1,267 @@
+//! `MioIo`: the real `Io`, on mio (epoll, kqueue) and socket2. The only file that makes system calls.
+//!
+//! Refuses to know what the bytes mean. Invariants: a key's socket is registered for reading for life, for writing only
+//! while that was asked for; one descriptor is held in reserve, to be spent on refusing a peer when there is no other.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token, Waker};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+
+use super::io::{Io, Readiness, Source, Wake};
+
+/// Tokens below this one are the listeners' and the waker's.
+const FIRST_PEER: usize = 64;
+const WAKER: Token = Token(FIRST_PEER - 1);
+/// Most listeners of one loop.
+pub const LISTENERS_MAX: usize = FIRST_PEER - 1;
+
+/// Options that a listener hands down to its connections.
+#[derive(Clone, Debug)]
+pub struct ListenOptions {
+    /// See `listen(2)`.
+    pub backlog: usize,
+    /// `TCP_NODELAY`.
+    pub nodelay: bool,
+    /// `SO_REUSEPORT`.
+    pub reuse_port: bool,
+    /// `SO_RCVBUF`, unless zero.
+    pub recv_buffer: usize,
+    /// `SO_SNDBUF`, unless zero.
+    pub send_buffer: usize,
+    /// Idle time before keepalive probes, unless zero.
+    pub keepalive: Duration,
+}
+
+/// Real sockets. See the module's text.
+#[derive(Debug)]
+pub struct MioIo {
+    poll: Poll,
+    events: Events,
+    started: Instant,
+    listeners: Vec<TcpListener>,
+    /// By key; four bytes a place.
+    sockets: Vec<Option<TcpStream>>,
+    reserve: Option<File>,
+    waker: Arc<MioWaker>,
+    options: ListenOptions,
+}
+
+#[derive(Debug)]
+struct MioWaker(Waker);
+
+impl Wake for MioWaker {
+    fn wake(&self) {
+        // It fails only when the loop's descriptors are gone, and then there is nobody to wake.
+        let _ = self.0.wake();
+    }
+}
+
+impl MioIo {
+    /// A poller without listeners that takes up to `events_max` events at once.
+    pub fn new(events_max: usize, options: ListenOptions) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let waker = Arc::new(MioWaker(Waker::new(poll.registry(), WAKER)?));
+        Ok(MioIo {
+            events: Events::with_capacity(events_max),
+            started: Instant::now(),
+            listeners: Vec::new(),
+            sockets: Vec::new(),
+            reserve: reserve(),
+            waker,
+            options,
+            poll,
+        })
+    }
+
+    /// Adds a listener; returns its address, with the port that the kernel chose if it was 0.
+    pub fn listen(&mut self, address: SocketAddr) -> io::Result<SocketAddr> {
+        if self.listeners.len() >= LISTENERS_MAX {
+            return Err(io::Error::new(ErrorKind::InvalidInput, "a loop has at most 63 listeners"));
+        }
+        let options = &self.options;
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        // A restarted server must not wait for the TIME_WAIT of its old connections.
+        socket.set_reuse_address(true)?;
+        if options.reuse_port {
+            #[cfg(unix)]
+            socket.set_reuse_port(true)?;
+        }
+        self.tune(&socket)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
+        let mut listener = TcpListener::from_std(socket.into());
+        let local = listener.local_addr()?;
+        self.poll.registry().register(&mut listener, Token(self.listeners.len()), Interest::READABLE)?;
+        self.listeners.push(listener);
+        Ok(local)
+    }
+
+    /// The address of the first listener.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.listeners.first().and_then(|listener| listener.local_addr().ok())
+    }
+
+    fn tune(&self, socket: &Socket) -> io::Result<()> {
+        let options = &self.options;
+        socket.set_tcp_nodelay(options.nodelay)?;
+        if options.recv_buffer > 0 {
+            socket.set_recv_buffer_size(options.recv_buffer)?;
+        }
+        if options.send_buffer > 0 {
+            socket.set_send_buffer_size(options.send_buffer)?;
+        }
+        if !options.keepalive.is_zero() {
+            socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(options.keepalive))?;
+        }
+        Ok(())
+    }
+
+    fn socket(&mut self, key: u32) -> io::Result<&mut TcpStream> {
+        self.sockets.get_mut(key as usize).and_then(Option::as_mut).ok_or_else(|| ErrorKind::NotConnected.into())
+    }
+
+    fn register(&mut self, mut socket: TcpStream, key: u32, interest: Interest) -> io::Result<()> {
+        let place = key as usize;
+        self.poll.registry().register(&mut socket, Token(FIRST_PEER + place), interest)?;
+        if place >= self.sockets.len() {
+            self.sockets.resize_with(place + 1, || None);
+        }
+        self.sockets[place] = Some(socket);
+        Ok(())
+    }
+}
+
+/// A descriptor that is worth nothing but its number.
+fn reserve() -> Option<File> {
+    File::open("/dev/null").ok()
+}
+
+impl Io for MioIo {
+    type Socket = TcpStream;
+
+    fn wait(&mut self, timeout: Option<Duration>, events: &mut Vec<Readiness>) -> io::Result<()> {
+        match self.poll.poll(&mut self.events, timeout) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
+            other => other?,
+        }
+        for event in &self.events {
+            let source = match event.token() {
+                WAKER => Source::Waker,
+                Token(place) if place < FIRST_PEER => Source::Listener(place),
+                Token(place) => Source::Peer((place - FIRST_PEER) as u32),
+            };
+            events.push(Readiness {
+                source,
+                readable: event.is_readable(),
+                writable: event.is_writable(),
+                read_closed: event.is_read_closed(),
+                failed: event.is_error() || event.is_write_closed(),
+            });
+        }
+        Ok(())
+    }
+
+    fn now(&mut self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn accept(&mut self, listener: usize) -> io::Result<(TcpStream, SocketAddr)> {
+        let listener = self.listeners.get(listener).ok_or(ErrorKind::WouldBlock)?;
+        listener.accept()
+    }
+
+    fn refuse(&mut self, listener: usize, answer: &[u8]) -> io::Result<()> {
+        self.reserve = None;
+        let result = self.accept(listener).map(|(mut socket, _)| {
+            // What of this fails, fails towards a peer that is being sent away. Reading what it has sent keeps the
+            // close from becoming a reset that could overtake the answer.
+            let _ = socket.write(answer);
+            let _ = socket.shutdown(Shutdown::Write);
+            let _ = socket.read(&mut [0; 4096]);
+        });
+        self.reserve = reserve();
+        result
+    }
+
+    fn listeners(&self) -> usize {
+        self.listeners.len()
+    }
+
+    fn stop_listening(&mut self) {
+        self.listeners.clear();
+    }
+
+    fn adopt(&mut self, socket: TcpStream, key: u32) -> io::Result<()> {
+        // Linux hands a listener's options down to its connections; elsewhere that is not sure.
+        #[cfg(not(target_os = "linux"))]
+        self.tune(&SockRef::from(&socket))?;
+        self.register(socket, key, Interest::READABLE)
+    }
+
+    fn connect(&mut self, key: u32, address: SocketAddr, source: Option<SocketAddr>) -> io::Result<()> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_nonblocking(true)?;
+        self.tune(&socket)?;
+        if let Some(source) = source {
+            socket.bind(&source.into())?;
+        }
+        match socket.connect(&address.into()) {
+            Ok(()) => {}
+            Err(error) if in_progress(&error) => {}
+            Err(error) => return Err(error),
+        }
+        let stream = TcpStream::from_std(socket.into());
+        self.register(stream, key, Interest::READABLE | Interest::WRITABLE)
+    }
+
+    fn read(&mut self, key: u32, bytes: &mut [u8]) -> io::Result<usize> {
+        self.socket(key)?.read(bytes)
+    }
+
+    fn write(&mut self, key: u32, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let socket = self.socket(key)?;
+        match slices {
+            [one] => socket.write(one),
+            many => socket.write_vectored(many),
+        }
+    }
+
+    fn want_write(&mut self, key: u32, on: bool) -> io::Result<()> {
+        let interest = if on { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+        let socket = self.sockets.get_mut(key as usize).and_then(Option::as_mut).ok_or(ErrorKind::NotConnected)?;
+        self.poll.registry().reregister(socket, Token(FIRST_PEER + key as usize), interest)
+    }
+
+    fn shut(&mut self, key: u32) {
+        if let Ok(socket) = self.socket(key) {
+            // It fails when the peer is gone already, which reading will tell.
+            let _ = socket.shutdown(Shutdown::Write);
+        }
+    }
+
+    fn close(&mut self, key: u32, reset: bool) {
+        let Some(socket) = self.sockets.get_mut(key as usize).and_then(Option::take) else { return };
+        if reset {
+            // Closing with a linger time of zero resets; if it cannot be set, an ordinary close must do.
+            let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
+        }
+        // Closing the descriptor takes it out of the poller too (epoll(7)): one system call less.
+    }
+
+    fn waker(&self) -> Arc<dyn Wake> {
+        Arc::clone(&self.waker) as Arc<dyn Wake>
+    }
+}
+
+fn in_progress(error: &io::Error) -> bool {
+    // EINPROGRESS has no stable `ErrorKind` yet.
+    const IN_PROGRESS: i32 = if cfg!(target_os = "linux") { 115 } else { 36 };
+    error.kind() == ErrorKind::WouldBlock || error.raw_os_error() == Some(IN_PROGRESS)
+}
