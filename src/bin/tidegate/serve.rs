@@ -1,0 +1,106 @@
+//! `tidegate serve`: opens the listeners, says what is in force, and runs the loop until it is told to stop.
+//!
+//! Knows no application from inside. Invariant: nothing is printed as in force that is not; the listeners
+//! are open and signals are heeded before the address appears.
+
+mod gauge;
+mod signals;
+mod summary;
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+
+use log::LevelFilter;
+use tidegate::{Error, Handler, Server};
+
+use crate::failure::{self, Failure, complain};
+use crate::settings::Settings;
+use crate::{apps, descriptors};
+use gauge::Gauged;
+
+/// Serves until a signal ends it.
+///
+/// # Errors
+/// When a listener cannot be opened or the loop breaks.
+pub fn serve(settings: Settings) -> Result<(), Failure> {
+    log_to_stderr(settings.log);
+    let raised = descriptors::raise();
+    let mut server = Server::new(settings.config.clone()).map_err(|error| explain(&error))?;
+    let mut app = Gauged::new(match settings.app {
+        Some(app) => app.handler(),
+        None => Box::new(apps::all()) as Box<dyn Handler>,
+    });
+    signals::heed(server.handle(), app.open())?;
+    let mut addresses = Vec::with_capacity(settings.binds.len());
+    for bind in &settings.binds {
+        addresses.push(server.listen(*bind).map_err(|error| explain(&error))?);
+    }
+    failure::print(&summary::text(&settings, &addresses, raised))?;
+    for warning in summary::warnings(&settings) {
+        complain(format!("warning: {warning}"));
+    }
+    let report = server.run(&mut app).map_err(|error| explain(&error))?;
+    failure::print(&format!("{report}\n"))
+}
+
+fn log_to_stderr(level: LevelFilter) {
+    // Only a second logger would be refused, and this is the only one.
+    let _ = env_logger::Builder::new()
+        .filter_level(level)
+        .target(env_logger::Target::Stderr)
+        .format(|out, record| writeln!(out, "{:<5} {}: {}", record.level(), record.target(), record.args()))
+        .try_init();
+}
+
+fn explain(error: &Error) -> Failure {
+    match error {
+        Error::Config(error) => Failure::usage(error.to_string()),
+        Error::Listen { addr, source, .. } => Failure::refused(refused_listener(*addr, source)),
+        other => Failure::refused(other.to_string()),
+    }
+}
+
+/// Why an address could not be listened on, and what to do about it.
+fn refused_listener(address: SocketAddr, error: &io::Error) -> String {
+    let advice = match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "the port is in use: stop the other program, or choose another port with --bind".to_string()
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "no interface of this machine has this address: choose one that does with --bind".to_string()
+        }
+        io::ErrorKind::PermissionDenied if address.port() < 1024 => {
+            "ports below 1024 are privileged: choose a higher one with --bind, or grant CAP_NET_BIND_SERVICE"
+                .to_string()
+        }
+        _ => format!("{error}: choose another address with --bind"),
+    };
+    format!("cannot listen on {address}: {advice}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_listener_is_explained() {
+        let cases = [
+            (
+                "127.0.0.1:80",
+                io::ErrorKind::PermissionDenied,
+                "127.0.0.1:80: ports below 1024 are privileged",
+            ),
+            ("127.0.0.1:9001", io::ErrorKind::AddrInUse, "127.0.0.1:9001: the port is in use"),
+            ("[2001:db8::1]:9001", io::ErrorKind::AddrNotAvailable, "[2001:db8::1]:9001: no interface"),
+            (
+                "127.0.0.1:9001",
+                io::ErrorKind::PermissionDenied,
+                "127.0.0.1:9001: permission denied: choose another",
+            ),
+        ];
+        for (address, kind, expected) in cases {
+            let text = refused_listener(address.parse().unwrap(), &io::Error::from(kind));
+            assert!(text.starts_with(&format!("cannot listen on {expected}")), "{text}");
+        }
+    }
+}

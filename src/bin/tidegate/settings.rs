@@ -1,0 +1,274 @@
+//! What `tidegate serve` is told: defaults, then the file of `--config`, then flags; the later wins.
+//!
+//! Refuses to know what a setting does: flags, help and file keys come from [`Config::fields`]. Invariant:
+//! [`Settings`] hold a valid `Config`, and a refusal names where the value stood, the value and the rule.
+//! A file that cannot be read ends with exit code 1, wrong content of it like a wrong flag with 2.
+
+mod file;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use log::LevelFilter;
+use tidegate::{Config, ConfigError, Field, Kind, Value};
+
+use crate::apps::App;
+use crate::failure::Failure;
+use crate::units;
+
+/// Everything that `tidegate serve` needs to start.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The server's limits and socket options, valid.
+    pub config: Config,
+    /// Addresses to listen on, at least one.
+    pub binds: Vec<SocketAddr>,
+    /// The application for every path; `None` serves the page and all applications at their paths.
+    pub app: Option<App>,
+    /// What the log lets through to standard error.
+    pub log: LevelFilter,
+}
+
+/// A value as it was written, before its setting gave it a meaning.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Written {
+    Text(String),
+    Number(u64),
+    Flag(bool),
+    List(Vec<String>),
+    /// What no setting takes, by name.
+    Other(&'static str),
+}
+
+/// The flags of `tidegate serve`.
+pub fn command() -> Command {
+    let defaults = Config::default();
+    let repeated = |id: &'static str, name| Arg::new(id).long(id).value_name(name).action(ArgAction::Append);
+    let plain = |id: &'static str, name| Arg::new(id).long(id).value_name(name);
+    Command::new("serve")
+        .about("Serve the page and the applications, or one application on every path")
+        .after_help(
+            "Sizes: 64KiB, 16MiB, 1GiB (1024) or 64k, 1M (1000). Times: 250ms, 25s, 5m.\n\
+             A file given with --config takes every flag as a key, with _ for -: message_max = \"32MiB\".\n\
+             Flags win over the file. SIGTERM or Ctrl-C shuts down gracefully; a second one stops at once.",
+        )
+        .next_help_heading("Program")
+        .arg(repeated("bind", "ADDR:PORT").help("Address to listen on, repeatable [default: 127.0.0.1:9001]"))
+        .arg(plain("app", "NAME").help(format!(
+            "Serve this application on every path: {} [default: all, each at its path]",
+            App::names()
+        )))
+        .arg(plain("config", "FILE.toml").help("Read settings from this file"))
+        .arg(repeated("origin", "ORIGIN").help(
+            "Let only pages of this origin (https://example.org) open a WebSocket, repeatable [default: any]",
+        ))
+        .arg(
+            plain("log", "LEVEL").help("Log to stderr: off, error, warn, info, debug, trace [default: warn]"),
+        )
+        .next_help_heading("Limits and socket options (-h: in short, --help: in full)")
+        .args(Config::fields().map(|field| argument(field, &defaults)))
+}
+
+fn argument(field: Field, defaults: &Config) -> Arg {
+    let doc = field.doc.trim();
+    let brief = doc.split_inclusive(". ").next().unwrap_or(doc).trim().trim_end_matches('.');
+    let default = defaults.value(field.name).map(|value| shown(field.kind, value)).unwrap_or_default();
+    let arg = Arg::new(field.name)
+        .long(field.name.replace('_', "-"))
+        .help(format!("{brief} [default: {default}]"))
+        .long_help(format!("{doc} [default: {default}]"))
+        .allow_negative_numbers(true);
+    let arg = match field.kind {
+        Kind::Flag => arg.value_name("true|false").num_args(0..=1).default_missing_value("true"),
+        Kind::Bytes => arg.value_name("SIZE"),
+        Kind::Time => arg.value_name("TIME"),
+        _ => arg.value_name("N"),
+    };
+    if field.name == "connections_max" { arg.visible_alias("max-connections") } else { arg }
+}
+
+/// A value as its flag would take it.
+fn shown(kind: Kind, value: Value) -> String {
+    match (kind, value) {
+        (Kind::Bytes, Value::Number(bytes)) => units::size(bytes),
+        (_, Value::Number(number)) => units::count(number),
+        (_, Value::Time(span)) => units::time(span),
+        (_, Value::Flag(flag)) => flag.to_string(),
+        _ => String::new(),
+    }
+}
+
+/// Puts defaults, file and flags together and checks the result.
+///
+/// # Errors
+/// The first value that is refused, or the file when it cannot be read.
+pub fn gather(matches: &ArgMatches) -> Result<Settings, Failure> {
+    let mut draft = Draft::new();
+    if let Some(path) = matches.get_one::<String>("config") {
+        for entry in file::read(Path::new(path))? {
+            draft.put(&entry.key, &entry.value, &entry.place)?;
+        }
+    }
+    for name in ["bind", "origin"] {
+        if let Some(items) = matches.get_many::<String>(name) {
+            draft.put(name, &Written::List(items.cloned().collect()), &format!("--{name}"))?;
+        }
+    }
+    for name in ["app", "log"].into_iter().chain(Config::fields().map(|field| field.name)) {
+        if let Some(text) = matches.get_one::<String>(name) {
+            draft.put(name, &Written::Text(text.clone()), &format!("--{} {text}", name.replace('_', "-")))?;
+        }
+    }
+    draft.finish()
+}
+
+/// Settings in the making, and where each value was written.
+struct Draft {
+    settings: Settings,
+    places: BTreeMap<String, String>,
+}
+
+impl Draft {
+    fn new() -> Self {
+        let settings = Settings {
+            config: Config::default(),
+            binds: vec![SocketAddr::from(([127, 0, 0, 1], 9001))],
+            app: None,
+            log: LevelFilter::Warn,
+        };
+        Draft { settings, places: BTreeMap::new() }
+    }
+
+    /// Takes one value; `place` says where it stood, and for all but lists it shows the value too.
+    fn put(&mut self, name: &str, written: &Written, place: &str) -> Result<(), Failure> {
+        let settings = &mut self.settings;
+        let done = match name {
+            "bind" => list(written).and_then(|items| items.iter().map(|item| address(item)).collect()).map(
+                |binds| {
+                    settings.binds = binds;
+                },
+            ),
+            "origin" => list(written).map(|origins| settings.config.origins = origins),
+            "app" => word(written).and_then(|text| {
+                let app = App::named(text).ok_or_else(|| format!("must be one of {}", App::names()))?;
+                settings.app = Some(app);
+                Ok(())
+            }),
+            "log" => word(written).and_then(|text| {
+                let rule = "must be one of off, error, warn, info, debug, trace";
+                settings.log = text.parse().map_err(|_| rule.to_string())?;
+                Ok(())
+            }),
+            _ => match Config::fields().find(|field| field.name == name) {
+                Some(field) => value(field.kind, written)
+                    .and_then(|value| settings.config.set(field.name, value).map_err(|error| error.rule)),
+                None => Err(unknown(name, written)),
+            },
+        };
+        done.map_err(|rule| Failure::usage(format!("{place}: {rule}")))?;
+        self.places.insert(name.into(), place.into());
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Settings, Failure> {
+        self.settings.config.validate().map_err(|error| self.explain(&error))?;
+        Ok(self.settings)
+    }
+
+    /// A broken rule, told in terms of what the user wrote.
+    fn explain(&self, error: &ConfigError) -> Failure {
+        let ConfigError { field, value, rule } = error;
+        Failure::usage(match self.places.get(*field) {
+            Some(place) if *field == "origin" => format!("{place}: {value} {rule}"),
+            Some(place) => format!("{place}: {rule}"),
+            None => {
+                format!("{field} is {value}, its default: {rule}; set --{} too", field.replace('_', "-"))
+            }
+        })
+    }
+}
+
+fn value(kind: Kind, written: &Written) -> Result<Value, String> {
+    let text = |read: fn(&str) -> Result<u64, String>| match written {
+        Written::Text(text) => read(text).map(Value::Number),
+        Written::Number(number) => Ok(Value::Number(*number)),
+        other => Err(format!("must be a number or a text with a unit, not {}", other.name())),
+    };
+    match kind {
+        Kind::Bytes => text(units::parse_size),
+        Kind::Count => text(units::parse_count),
+        Kind::Time => match written {
+            Written::Text(text) => units::parse_time(text).map(Value::Time),
+            // `idle_timeout = 0` is clear; `idle_timeout = 25` would be anyone's guess.
+            Written::Number(number) => units::parse_time(&number.to_string()).map(Value::Time),
+            other => Err(format!("must be a text such as \"25s\", not {}", other.name())),
+        },
+        Kind::Flag => match written {
+            Written::Flag(flag) => Ok(Value::Flag(*flag)),
+            Written::Text(text) => units::parse_flag(text).map(Value::Flag),
+            other => Err(format!("must be true or false, not {}", other.name())),
+        },
+        _ => Err("cannot be set by this program".into()),
+    }
+}
+
+fn word(written: &Written) -> Result<&str, String> {
+    match written {
+        Written::Text(text) => Ok(text),
+        other => Err(format!("must be a text, not {}", other.name())),
+    }
+}
+
+fn list(written: &Written) -> Result<Vec<String>, String> {
+    match written {
+        Written::List(items) if items.is_empty() => Err("must name at least one, or be left out".into()),
+        Written::List(items) => Ok(items.clone()),
+        Written::Text(item) => Ok(vec![item.clone()]),
+        other => Err(format!("must be a list of texts, not {}", other.name())),
+    }
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        format!(
+            "{text:?} is no IP address with a port; write it like 127.0.0.1:9001, 0.0.0.0:9001 or [::1]:9001"
+        )
+    })
+}
+
+/// The rule that an unknown key breaks, with the setting that was probably meant.
+fn unknown(name: &str, written: &Written) -> String {
+    if let Written::Other("a table") = written {
+        return "there are no sections; write every setting at the top level".into();
+    }
+    let words = |text: &str| {
+        let mut words: Vec<String> = text.to_lowercase().split(['_', '-']).map(String::from).collect();
+        words.sort_unstable();
+        words
+    };
+    let meant = ["bind", "app", "origin", "log"]
+        .into_iter()
+        .chain(Config::fields().map(|field| field.name))
+        .find(|known| words(known) == words(name) || *known == name.trim_end_matches('s'));
+    match meant {
+        Some(known) => format!("there is no such setting; did you mean {known}?"),
+        None => "there is no such setting; `tidegate serve --help` lists them all".into(),
+    }
+}
+
+impl Written {
+    fn name(&self) -> &'static str {
+        match self {
+            Written::Text(_) => "a text",
+            Written::Number(_) => "a number",
+            Written::Flag(_) => "true or false",
+            Written::List(_) => "a list",
+            Written::Other(name) => name,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
