@@ -12,7 +12,7 @@ use std::path::Path;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use log::LevelFilter;
-use tidegate::{Config, ConfigError, Field, Kind, Value};
+use tidegate::{Config, ConfigError, Field, Unit, Value};
 
 use crate::apps::App;
 use crate::failure::Failure;
@@ -81,18 +81,18 @@ fn argument(field: Field, defaults: &Config) -> Arg {
         .long_help(format!("{doc} [default: {default}]"))
         .allow_negative_numbers(true);
     let arg = match field.kind {
-        Kind::Flag => arg.value_name("true|false").num_args(0..=1).default_missing_value("true"),
-        Kind::Bytes => arg.value_name("SIZE"),
-        Kind::Time => arg.value_name("TIME"),
+        Unit::Flag => arg.value_name("true|false").num_args(0..=1).default_missing_value("true"),
+        Unit::Bytes => arg.value_name("SIZE"),
+        Unit::Time => arg.value_name("TIME"),
         _ => arg.value_name("N"),
     };
     if field.name == "connections_max" { arg.visible_alias("max-connections") } else { arg }
 }
 
 /// A value as its flag would take it.
-fn shown(kind: Kind, value: Value) -> String {
+fn shown(unit: Unit, value: Value) -> String {
     match (kind, value) {
-        (Kind::Bytes, Value::Number(bytes)) => units::size(bytes),
+        (Unit::Bytes, Value::Number(bytes)) => units::size(bytes),
         (_, Value::Number(number)) => units::count(number),
         (_, Value::Time(span)) => units::time(span),
         (_, Value::Flag(flag)) => flag.to_string(),
@@ -190,22 +190,22 @@ impl Draft {
     }
 }
 
-fn value(kind: Kind, written: &Written) -> Result<Value, String> {
+fn value(unit: Unit, written: &Written) -> Result<Value, String> {
     let text = |read: fn(&str) -> Result<u64, String>| match written {
         Written::Text(text) => read(text).map(Value::Number),
         Written::Number(number) => Ok(Value::Number(*number)),
         other => Err(format!("must be a number or a text with a unit, not {}", other.name())),
     };
     match kind {
-        Kind::Bytes => text(units::parse_size),
-        Kind::Count => text(units::parse_count),
-        Kind::Time => match written {
+        Unit::Bytes => text(units::parse_size),
+        Unit::Count => text(units::parse_count),
+        Unit::Time => match written {
             Written::Text(text) => units::parse_time(text).map(Value::Time),
             // `idle_timeout = 0` is clear; `idle_timeout = 25` would be anyone's guess.
             Written::Number(number) => units::parse_time(&number.to_string()).map(Value::Time),
             other => Err(format!("must be a text such as \"25s\", not {}", other.name())),
         },
-        Kind::Flag => match written {
+        Unit::Flag => match written {
             Written::Flag(flag) => Ok(Value::Flag(*flag)),
             Written::Text(text) => units::parse_flag(text).map(Value::Flag),
             other => Err(format!("must be true or false, not {}", other.name())),
