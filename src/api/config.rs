@@ -6,9 +6,9 @@
 use std::fmt;
 use std::time::Duration;
 
+pub use crate::ground::limits::Limits;
 use crate::ground::limits::{Bytes, Count, Length, Time};
 use crate::with_limits;
-pub use crate::ground::limits::Limits;
 
 macro_rules! with_socket_options {
     ($callback:ident) => {
@@ -369,13 +369,16 @@ mod tests {
     fn an_error_names_field_value_and_rule() {
         let cases: &[(Config, &str)] = &[
             (Config::default().accept_budget(0), "accept_budget is 0: must be at least 1"),
-            (Config::default().backlog_low(300_000), "backlog_low is 300000: must be below backlog_high (262144)"),
-            (Config::default().cork_bytes(100), "cork_bytes is 100: must be at least 512"),
-            (Config::default().headers_max(1000), "headers_max is 1000: must be at most the parser's room (128)"),
             (
-                Config::default().pong_timeout(Duration::ZERO),
-                "pong_timeout is 0ns: must be longer than zero",
+                Config::default().backlog_low(300_000),
+                "backlog_low is 300000: must be below backlog_high (262144)",
             ),
+            (Config::default().cork_bytes(100), "cork_bytes is 100: must be at least 512"),
+            (
+                Config::default().headers_max(1000),
+                "headers_max is 1000: must be at most the parser's room (128)",
+            ),
+            (Config::default().pong_timeout(Duration::ZERO), "pong_timeout is 0ns: must be longer than zero"),
             (
                 Config::default().origin("example.org"),
                 "origin is \"example.org\": must look like https://example.org, without a path",

@@ -24,10 +24,12 @@ use crate::reactor::{Reactor, Turn};
 pub enum Error {
     /// A setting breaks a rule.
     Config(ConfigError),
+    /// What was given names no address.
+    Address(io::Error),
     /// An address could not be listened on.
     Listen {
-        /// The address, as given.
-        address: String,
+        /// The address.
+        address: SocketAddr,
         /// What the system said.
         source: io::Error,
     },
@@ -39,6 +41,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Config(error) => write!(f, "{error}"),
+            Error::Address(error) => write!(f, "no address to listen on: {error}"),
             Error::Listen { address, source } => write!(f, "cannot listen on {address}: {source}"),
             Error::Io(error) => write!(f, "the event loop failed: {error}"),
         }
@@ -49,7 +52,7 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Error::Config(error) => Some(error),
-            Error::Listen { source, .. } | Error::Io(source) => Some(source),
+            Error::Listen { source, .. } | Error::Address(source) | Error::Io(source) => Some(source),
         }
     }
 }
@@ -108,9 +111,8 @@ impl Server {
     /// When the configuration is not valid or no address can be listened on.
     pub fn bind(addresses: impl ToSocketAddrs, config: Config) -> Result<Self, Error> {
         let mut server = Server::new(config)?;
-        let unresolved = |source| Error::Listen { address: "the address given".into(), source };
-        let mut failure = unresolved(io::Error::new(io::ErrorKind::InvalidInput, "it names no address"));
-        for address in addresses.to_socket_addrs().map_err(unresolved)? {
+        let mut failure = Error::Address(io::ErrorKind::NotFound.into());
+        for address in addresses.to_socket_addrs().map_err(Error::Address)? {
             match server.listen(address) {
                 Ok(_) => return Ok(server),
                 Err(error) => failure = error,
@@ -124,7 +126,7 @@ impl Server {
     /// # Errors
     /// When the address cannot be listened on.
     pub fn listen(&mut self, address: SocketAddr) -> Result<SocketAddr, Error> {
-        self.reactor.io().listen(address).map_err(|source| Error::Listen { address: address.to_string(), source })
+        self.reactor.io().listen(address).map_err(|source| Error::Listen { address, source })
     }
 
     /// The address of the first listener.

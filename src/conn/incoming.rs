@@ -164,7 +164,12 @@ impl Incoming {
         }))
     }
 
-    fn open_frame(&mut self, piece: &Piece<'_>, starts: Option<Kind>, rules: &Rules) -> Result<(), ProtocolError> {
+    fn open_frame(
+        &mut self,
+        piece: &Piece<'_>,
+        starts: Option<Kind>,
+        rules: &Rules,
+    ) -> Result<(), ProtocolError> {
         // RFC 6455 §5.4: a message is one data frame followed by continuations, and messages are not interleaved.
         match (self.kind, starts) {
             (None, None) => return Err(FrameError::NothingToContinue.into()),

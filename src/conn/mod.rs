@@ -516,7 +516,13 @@ impl Connection {
     }
 
     /// Queues frames that others get too; a client's copy is masked and its own.
-    pub fn send_shared(&mut self, frames: &[SharedFrame], message: &Message<'_>, tag: u32, loan: &mut Loan<'_>) {
+    pub fn send_shared(
+        &mut self,
+        frames: &[SharedFrame],
+        message: &Message<'_>,
+        tag: u32,
+        loan: &mut Loan<'_>,
+    ) {
         if self.role() == Role::Client {
             return self.send(message.borrowed(), loan);
         }

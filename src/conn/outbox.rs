@@ -286,7 +286,9 @@ impl Outbox {
         let first = usize::from(self.mid_frame);
         let queue = if self.in_parts { &mut self.held } else { &mut self.segments };
         let begun = if self.in_parts { 0 } else { first };
-        let Some(old) = queue.iter_mut().skip(begun).rfind(|segment| segment.tag == tag) else { return false };
+        let Some(old) = queue.iter_mut().skip(begun).rfind(|segment| segment.tag == tag) else {
+            return false;
+        };
         self.len = self.len - old.len() + frame.bytes().len();
         // An urgent frame stands at a frame's end; those behind it in the queue do not move it.
         old.bytes = Bytes::Shared(frame.clone());

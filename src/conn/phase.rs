@@ -84,7 +84,8 @@ mod tests {
     use super::{Phase::*, Trigger::*, *};
 
     const PHASES: [Phase; 7] = [Head, Body, Reply, Open, Closing, Ending, Closed];
-    const TRIGGERS: [Trigger; 8] = [BodyAhead, Request, Answered, Upgraded, CloseSent, CloseReceived, Last, Done];
+    const TRIGGERS: [Trigger; 8] =
+        [BodyAhead, Request, Answered, Upgraded, CloseSent, CloseReceived, Last, Done];
 
     /// All 56 pairs, so that a new arm cannot slip in unseen.
     #[test]

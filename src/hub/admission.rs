@@ -155,8 +155,15 @@ impl Hub {
         let generation = self.next_generation;
         self.next_generation = generation.wrapping_add(1);
         let conn = Connection::new(role, self.tick);
-        let slot =
-            Slot { conn, link: Link::default(), generation, source, due: self.tick, scope: 0, marks: Marks::default() };
+        let slot = Slot {
+            conn,
+            link: Link::default(),
+            generation,
+            source,
+            due: self.tick,
+            scope: 0,
+            marks: Marks::default(),
+        };
         self.slots.0.insert(slot) as u32
     }
 
@@ -188,7 +195,8 @@ mod tests {
         let mut sources = Sources::default();
         let v4: IpAddr = "127.0.0.1".parse().unwrap();
         let mapped: IpAddr = "::ffff:127.0.0.1".parse().unwrap();
-        let (near, same_net): (IpAddr, IpAddr) = ("2001:db8::1".parse().unwrap(), "2001:db8::2".parse().unwrap());
+        let (near, same_net): (IpAddr, IpAddr) =
+            ("2001:db8::1".parse().unwrap(), "2001:db8::2".parse().unwrap());
         let places = [sources.add(v4), sources.add(mapped), sources.add(near), sources.add(same_net)];
         assert_eq!((sources.count(v4), sources.count(near)), (2, 2));
         places.iter().for_each(|&place| sources.release(place));

@@ -83,7 +83,11 @@ pub struct Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Report { told, closed, cut, took } = self;
-        write!(f, "shut down in {:.2} s: {told} told to go away, {closed} closed, {cut} cut", took.as_secs_f64())
+        write!(
+            f,
+            "shut down in {:.2} s: {told} told to go away, {closed} closed, {cut} cut",
+            took.as_secs_f64()
+        )
     }
 }
 
@@ -144,7 +148,8 @@ impl Hub {
 
     /// The time until which nothing is due; `None` when nothing ever is.
     pub fn next_deadline(&self) -> Option<Duration> {
-        let shutdown = self.shutdown.as_ref().filter(|_| !self.slots.0.is_empty()).map(|shutdown| shutdown.next);
+        let shutdown =
+            self.shutdown.as_ref().filter(|_| !self.slots.0.is_empty()).map(|shutdown| shutdown.next);
         let ticks = [self.wheel.next(), self.timer_wheel.next(), shutdown];
         // Ticks wrap; how far ahead one lies does not.
         let ahead = ticks.into_iter().flatten().map(|tick| {
@@ -223,7 +228,8 @@ impl Hub {
         let generation = self.next_generation;
         self.next_generation = generation.wrapping_add(1);
         let deadline = self.tick_after(after.min(TICK * FAR));
-        let place = self.timers.insert(Timer { link: Link::default(), generation, scope: self.scope, tag }) as u32;
+        let place =
+            self.timers.insert(Timer { link: Link::default(), generation, scope: self.scope, tag }) as u32;
         self.timer_wheel.arm(&mut Timers(&mut self.timers), place, deadline);
         Some(TimerId { place, generation })
     }

@@ -38,7 +38,12 @@ impl Hub {
                 let decoder = match BodyDecoder::new(length, self.limits.body_max as u64) {
                     Ok(decoder) => decoder,
                     Err(error) => {
-                        return self.reject(index, error.status(), error.to_string().into(), Cause::BadBody(error));
+                        return self.reject(
+                            index,
+                            error.status(),
+                            error.to_string().into(),
+                            Cause::BadBody(error),
+                        );
                     }
                 };
                 let goes_on = parsed.expects_continue();
@@ -162,7 +167,9 @@ impl Hub {
 
     /// Answers whole.
     fn answer(&mut self, index: u32, response: &Response) {
-        let Some((keep, bodiless, version)) = self.http(index).map(|http| (http.keep, http.bodiless, http.stream)) else {
+        let Some((keep, bodiless, version)) =
+            self.http(index).map(|http| (http.keep, http.bodiless, http.stream))
+        else {
             return;
         };
         let body = if bodiless { &[][..] } else { &response.body };

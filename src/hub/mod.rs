@@ -304,7 +304,8 @@ impl Hub {
                 self.ending(index, closed);
             }
             Event::Violation(error) => {
-                let closed = Closed::with(By::Server, Cause::Protocol(error), Some(error.close_code()), error.text());
+                let closed =
+                    Closed::with(By::Server, Cause::Protocol(error), Some(error.close_code()), error.text());
                 self.ending(index, closed);
             }
             Event::Head(head) => self.judge(index, head, app),
@@ -328,7 +329,9 @@ impl Hub {
         let unsent = slot.conn.backlog() > 0 || (self.corked == index && !self.cork.is_empty());
         match slot.conn.phase {
             // Half-close: a peer that has said all may still wait for what we have queued.
-            Phase::Head | Phase::Ending if unsent => self.ending(index, Closed::new(By::Peer, Cause::Answered)),
+            Phase::Head | Phase::Ending if unsent => {
+                self.ending(index, Closed::new(By::Peer, Cause::Answered))
+            }
             Phase::Ending => self.finish(index),
             Phase::Head if slot.conn.received.is_none() && !slot.marks.has(Marks::HALF_OPEN) => {
                 self.doom(index, Closed::new(By::Peer, Cause::Answered), false);
@@ -480,9 +483,14 @@ impl Hub {
             open += u64::from(slot.marks.has(Marks::OPEN));
             half_open += u64::from(slot.marks.has(Marks::HALF_OPEN));
             assert!(backlog <= self.limits.backlog_max, "backlog {backlog} above its maximum");
-            assert!(slot.conn.phase == Phase::Closed || slot.link.deadline().is_some(), "no deadline: {slot:?}");
+            assert!(
+                slot.conn.phase == Phase::Closed || slot.link.deadline().is_some(),
+                "no deadline: {slot:?}"
+            );
             let idle = slot.conn.phase == Phase::Open && backlog == 0 && slot.conn.received.is_none();
-            assert!(!idle || slot.conn.outbox.is_none() || slot.conn.flags.has(Flags::HIGH) || in_parts(slot));
+            assert!(
+                !idle || slot.conn.outbox.is_none() || slot.conn.flags.has(Flags::HIGH) || in_parts(slot)
+            );
             assert!(
                 backlog == 0 || slot.marks.has(Marks::DIRTY | Marks::BLOCKED),
                 "{backlog} bytes that nobody will write: {slot:?}"
@@ -491,7 +499,10 @@ impl Hub {
         assert_eq!(self.stats.queued_bytes, queued as u64, "sum of backlogs");
         assert!(self.memory.get() >= charge, "ledger {} below charges {charge}", self.memory.get());
         assert_eq!((self.stats.open, self.stats.half_open), (open, half_open), "open, half open");
-        assert!(self.memory.get() <= self.limits.memory_max + self.limits.scratch_bytes, "memory above its maximum");
+        assert!(
+            self.memory.get() <= self.limits.memory_max + self.limits.scratch_bytes,
+            "memory above its maximum"
+        );
         assert!(self.cork.is_empty(), "the cork outlives its peer");
     }
 }

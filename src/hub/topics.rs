@@ -202,11 +202,13 @@ impl Hub {
         for (topic, entry) in &self.topics.entries {
             total += entry.subscribers.len();
             for (place, &index) in entry.subscribers.iter().enumerate() {
-                let extra = self.slots.0[index as usize].conn.extra.as_ref().expect("a subscriber has topics");
+                let extra =
+                    self.slots.0[index as usize].conn.extra.as_ref().expect("a subscriber has topics");
                 assert!(extra.topics.contains(&(topic as u32, place as u32)), "topic {topic} place {place}");
             }
         }
-        let of_connections: usize = self.slots.0.iter().map(|(index, _)| self.subscriptions(index as u32)).sum();
+        let of_connections: usize =
+            self.slots.0.iter().map(|(index, _)| self.subscriptions(index as u32)).sum();
         assert_eq!(total, of_connections, "subscriptions");
     }
 }

@@ -85,7 +85,11 @@ impl Handle {
     ///
     /// # Errors
     /// [`HandleError::Full`] or [`HandleError::Stopped`]; the message is dropped.
-    pub fn publish(&self, topic: impl Into<String>, message: impl Into<Message<'static>>) -> Result<(), HandleError> {
+    pub fn publish(
+        &self,
+        topic: impl Into<String>,
+        message: impl Into<Message<'static>>,
+    ) -> Result<(), HandleError> {
         self.put(Command::Publish(topic.into(), message.into()))
     }
 
@@ -146,8 +150,7 @@ impl Inbox {
     /// A queue of these bounds.
     pub fn new(commands_max: usize, bytes_max: usize, waker: Arc<dyn Wake>) -> Self {
         let (sender, receiver) = sync_channel(commands_max);
-        let shared =
-            Shared { bytes: AtomicUsize::new(0), bytes_max, called: AtomicBool::new(false), waker };
+        let shared = Shared { bytes: AtomicUsize::new(0), bytes_max, called: AtomicBool::new(false), waker };
         Inbox { receiver, handle: Handle { sender, shared: Arc::new(shared) }, more: false }
     }
 

@@ -316,7 +316,9 @@ impl<I: Io> Reactor<I> {
         self.hub.cork(index);
         self.hub.feed_kept(index, app);
         let mut budget = self.hub.limits.read_budget;
-        while self.hub.slot(index).is_some_and(|slot| slot.marks.has(Marks::READABLE)) && self.hub.may_read(index) {
+        while self.hub.slot(index).is_some_and(|slot| slot.marks.has(Marks::READABLE))
+            && self.hub.may_read(index)
+        {
             if budget == 0 {
                 self.hub.stats.budget_read += 1;
                 self.hub.mark_ready(index);
@@ -332,7 +334,9 @@ impl<I: Io> Reactor<I> {
                 Ok(len) => {
                     budget -= len;
                     // A read that came back short has drained the socket, unless the stream's end lies behind it.
-                    if len < room && !self.hub.slot(index).is_some_and(|slot| slot.marks.has(Marks::READ_CLOSED)) {
+                    if len < room
+                        && !self.hub.slot(index).is_some_and(|slot| slot.marks.has(Marks::READ_CLOSED))
+                    {
                         self.note_drained(index);
                     }
                     self.hub.received(index, &mut self.scratch[..len], app);

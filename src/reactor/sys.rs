@@ -124,7 +124,10 @@ impl MioIo {
     }
 
     fn socket(&mut self, key: u32) -> io::Result<&mut TcpStream> {
-        self.sockets.get_mut(key as usize).and_then(Option::as_mut).ok_or_else(|| ErrorKind::NotConnected.into())
+        self.sockets
+            .get_mut(key as usize)
+            .and_then(Option::as_mut)
+            .ok_or_else(|| ErrorKind::NotConnected.into())
     }
 
     fn register(&mut self, mut socket: TcpStream, key: u32, interest: Interest) -> io::Result<()> {
@@ -235,7 +238,8 @@ impl Io for MioIo {
 
     fn want_write(&mut self, key: u32, on: bool) -> io::Result<()> {
         let interest = if on { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
-        let socket = self.sockets.get_mut(key as usize).and_then(Option::as_mut).ok_or(ErrorKind::NotConnected)?;
+        let socket =
+            self.sockets.get_mut(key as usize).and_then(Option::as_mut).ok_or(ErrorKind::NotConnected)?;
         self.poll.registry().reregister(socket, Token(FIRST_PEER + key as usize), interest)
     }
 

@@ -90,7 +90,9 @@ mod tests {
 
     #[test]
     fn what_is_written_is_legal() {
-        for (code, reason) in [(1000, ""), (1005, "x"), (0, ""), (4000, &"é".repeat(100)), (1001, &"a".repeat(200))] {
+        for (code, reason) in
+            [(1000, ""), (1005, "x"), (0, ""), (4000, &"é".repeat(100)), (1001, &"a".repeat(200))]
+        {
             let (bytes, len) = payload(code, reason);
             let (parsed, text) = parse(&bytes[..len]).unwrap();
             assert!(is_legal(parsed.unwrap()));

@@ -126,11 +126,13 @@ impl Header {
                 0..=125 => return Err(FrameError::LengthNotMinimal),
                 len => (u64::from(len), rest),
             },
-            (127, &[a, b, c, d, e, f, g, h, ref rest @ ..]) => match u64::from_be_bytes([a, b, c, d, e, f, g, h]) {
-                0..=0xffff => return Err(FrameError::LengthNotMinimal),
-                len if len >> 63 != 0 => return Err(FrameError::LengthTooLong),
-                len => (len, rest),
-            },
+            (127, &[a, b, c, d, e, f, g, h, ref rest @ ..]) => {
+                match u64::from_be_bytes([a, b, c, d, e, f, g, h]) {
+                    0..=0xffff => return Err(FrameError::LengthNotMinimal),
+                    len if len >> 63 != 0 => return Err(FrameError::LengthTooLong),
+                    len => (len, rest),
+                }
+            }
             (126 | 127, _) => return Ok(None),
             (len, rest) => (u64::from(len), rest),
         };
@@ -231,7 +233,11 @@ impl FrameDecoder {
     }
 
     /// The next piece of `input`, or `None` when all of it has been taken.
-    pub fn next_piece<'b>(&mut self, input: &mut Input<'b>, role: Role) -> Result<Option<Piece<'b>>, FrameError> {
+    pub fn next_piece<'b>(
+        &mut self,
+        input: &mut Input<'b>,
+        role: Role,
+    ) -> Result<Option<Piece<'b>>, FrameError> {
         let first = self.open.is_none();
         if first && !self.read_header(input, role)? {
             return Ok(None);

@@ -69,14 +69,14 @@ mod tests {
     #[test]
     fn bad_text_fails_at_its_first_bad_byte() {
         let cases: &[(&[u8], usize)] = &[
-            (b"\x80", 0),                    // continuation without a start
-            (b"ab\xc0\x80", 2),              // overlong
-            (b"\xe0\x9f\xbf", 1),            // overlong, three bytes
-            (b"\xf0\x8f\xbf\xbf", 1),        // overlong, four bytes
-            (b"\xed\xa0\x80", 1),            // surrogate
-            (b"\xf4\x90\x80\x80", 1),        // above U+10FFFF
-            (b"\xf5\x80\x80\x80", 0),        // no such start
-            (b"\xe2\x82\x41", 2),            // cut short by ASCII
+            (b"\x80", 0),             // continuation without a start
+            (b"ab\xc0\x80", 2),       // overlong
+            (b"\xe0\x9f\xbf", 1),     // overlong, three bytes
+            (b"\xf0\x8f\xbf\xbf", 1), // overlong, four bytes
+            (b"\xed\xa0\x80", 1),     // surrogate
+            (b"\xf4\x90\x80\x80", 1), // above U+10FFFF
+            (b"\xf5\x80\x80\x80", 0), // no such start
+            (b"\xe2\x82\x41", 2),     // cut short by ASCII
             (b"\xce\xba\xe1\xbd\xb9\xfe", 5),
         ];
         for (bytes, bad) in cases {

@@ -55,7 +55,7 @@ fn log_to_stderr(level: LevelFilter) {
 fn explain(error: &Error) -> Failure {
     match error {
         Error::Config(error) => Failure::usage(error.to_string()),
-        Error::Listen { addr, source, .. } => Failure::refused(refused_listener(*addr, source)),
+        Error::Listen { address, source } => Failure::refused(refused_listener(*address, source)),
         other => Failure::refused(other.to_string()),
     }
 }

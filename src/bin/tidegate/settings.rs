@@ -74,13 +74,13 @@ pub fn command() -> Command {
 fn argument(field: Field, defaults: &Config) -> Arg {
     let doc = field.doc.trim();
     let brief = doc.split_inclusive(". ").next().unwrap_or(doc).trim().trim_end_matches('.');
-    let default = defaults.value(field.name).map(|value| shown(field.kind, value)).unwrap_or_default();
+    let default = defaults.value(field.name).map(|value| shown(field.unit, value)).unwrap_or_default();
     let arg = Arg::new(field.name)
         .long(field.name.replace('_', "-"))
         .help(format!("{brief} [default: {default}]"))
         .long_help(format!("{doc} [default: {default}]"))
         .allow_negative_numbers(true);
-    let arg = match field.kind {
+    let arg = match field.unit {
         Unit::Flag => arg.value_name("true|false").num_args(0..=1).default_missing_value("true"),
         Unit::Bytes => arg.value_name("SIZE"),
         Unit::Time => arg.value_name("TIME"),
@@ -91,7 +91,7 @@ fn argument(field: Field, defaults: &Config) -> Arg {
 
 /// A value as its flag would take it.
 fn shown(unit: Unit, value: Value) -> String {
-    match (kind, value) {
+    match (unit, value) {
         (Unit::Bytes, Value::Number(bytes)) => units::size(bytes),
         (_, Value::Number(number)) => units::count(number),
         (_, Value::Time(span)) => units::time(span),
@@ -162,7 +162,7 @@ impl Draft {
                 Ok(())
             }),
             _ => match Config::fields().find(|field| field.name == name) {
-                Some(field) => value(field.kind, written)
+                Some(field) => value(field.unit, written)
                     .and_then(|value| settings.config.set(field.name, value).map_err(|error| error.rule)),
                 None => Err(unknown(name, written)),
             },
@@ -196,7 +196,7 @@ fn value(unit: Unit, written: &Written) -> Result<Value, String> {
         Written::Number(number) => Ok(Value::Number(*number)),
         other => Err(format!("must be a number or a text with a unit, not {}", other.name())),
     };
-    match kind {
+    match unit {
         Unit::Bytes => text(units::parse_size),
         Unit::Count => text(units::parse_count),
         Unit::Time => match written {

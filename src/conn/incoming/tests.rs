@@ -59,13 +59,22 @@ fn tables_at_every_cut() {
         (&[(false, Binary, b"a"), (true, Continuation, b"b")], &["Binary [97, 98]"]),
         (&[(false, Binary, b""), (false, Continuation, b""), (true, Continuation, b"")], &["Binary []"]),
         (
-            &[(false, Text, b"\xe2"), (true, Ping, b"p"), (false, Continuation, b"\x82"), (true, Pong, b""), (true, Continuation, b"\xac")],
+            &[
+                (false, Text, b"\xe2"),
+                (true, Ping, b"p"),
+                (false, Continuation, b"\x82"),
+                (true, Pong, b""),
+                (true, Continuation, b"\xac"),
+            ],
             &["ping [112]", "pong", "Text [226, 130, 172]"],
         ),
         (&[(true, Close, b"\x03\xe8bye")], &["close Some(1000) bye"]),
         (&[(true, Close, b"")], &["close None "]),
         (&[(true, Continuation, b"")], &["Frame(NothingToContinue)"]),
-        (&[(true, Text, b"ok"), (false, Continuation, b"x")], &["Text [111, 107]", "Frame(NothingToContinue)"]),
+        (
+            &[(true, Text, b"ok"), (false, Continuation, b"x")],
+            &["Text [111, 107]", "Frame(NothingToContinue)"],
+        ),
         (&[(false, Text, b"a"), (true, Text, b"b")], &["Frame(MessageUnfinished)"]),
         (&[(true, Text, b"\xff")], &["BadText"]),
         (&[(true, Text, b"\xe2\x82")], &["BadText"]),
@@ -102,7 +111,10 @@ fn a_declared_length_is_judged_at_the_header() {
     assert_eq!(arrivals(&bytes, &[], &Rules { message_max: 1000, ..RULES }), ["MessageTooBig"]);
     // The longest length there is, continued by the longest there is: no arithmetic overflows.
     let mut bytes = vec![0x02, 0x7f, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
-    assert_eq!(arrivals(&bytes, &[], &Rules { message_max: u64::MAX, frame_max: u64::MAX, ..RULES }), [""; 0]);
+    assert_eq!(
+        arrivals(&bytes, &[], &Rules { message_max: u64::MAX, frame_max: u64::MAX, ..RULES }),
+        [""; 0]
+    );
     bytes[0] = 0x80;
     assert_eq!(arrivals(&bytes, &[], &RULES), ["Frame(NothingToContinue)"]);
 }
@@ -140,8 +152,14 @@ fn memory_grows_with_arrival() {
 #[test]
 fn parts_arrive_as_they_come() {
     let rules = Rules { parts: true, ..RULES };
-    let bytes = frames(&[(false, Text, b"abc"), (true, Ping, b""), (false, Continuation, b""), (true, Continuation, b"de")]);
-    let expected = ["part [97, 98] true false", "part [99] false false", "ping []", "part [100, 101] false true"];
+    let bytes = frames(&[
+        (false, Text, b"abc"),
+        (true, Ping, b""),
+        (false, Continuation, b""),
+        (true, Continuation, b"de"),
+    ]);
+    let expected =
+        ["part [97, 98] true false", "part [99] false false", "ping []", "part [100, 101] false true"];
     assert_eq!(arrivals(&bytes, &[4], &rules), expected);
     assert_eq!(arrivals(&frames(&[(true, Binary, b"")]), &[], &rules), ["part [] true true"]);
 }
@@ -149,7 +167,12 @@ fn parts_arrive_as_they_come() {
 #[test]
 fn discarded_data_leaves_control_frames() {
     let rules = Rules { discard: true, ..RULES };
-    let bytes = frames(&[(true, Text, b"\xff"), (false, Binary, b"x"), (true, Close, b"\x03\xe8"), (true, Continuation, b"y")]);
+    let bytes = frames(&[
+        (true, Text, b"\xff"),
+        (false, Binary, b"x"),
+        (true, Close, b"\x03\xe8"),
+        (true, Continuation, b"y"),
+    ]);
     for cut in 0..bytes.len() {
         assert_eq!(arrivals(&bytes, &[cut], &rules), ["close Some(1000) "]);
     }

@@ -92,7 +92,8 @@ fn decode(bytes: &[u8], cuts: &[usize], role: Role) -> Result<Vec<(Opcode, bool,
 
 #[test]
 fn any_cut_gives_the_same_frames() {
-    let payloads: Vec<Vec<u8>> = [0, 1, 5, 125, 126, 300].iter().map(|&n| (0..n).map(|i| i as u8).collect()).collect();
+    let payloads: Vec<Vec<u8>> =
+        [0, 1, 5, 125, 126, 300].iter().map(|&n| (0..n).map(|i| i as u8).collect()).collect();
     for role in [Role::Server, Role::Client] {
         let key = (role == Role::Server).then_some([9, 8, 7, 6]);
         let mut bytes = Vec::new();
@@ -144,7 +145,8 @@ fn whole_frames_are_taken_whole_and_others_left_alone() {
     for cut in 0..bytes.len() {
         let mut part = bytes[..cut].to_vec();
         let mut input = Input::new(&mut part);
-        let taken = take_whole(&mut input, Role::Server, 100).map(|(opcode, payload)| (opcode, payload.to_vec()));
+        let taken =
+            take_whole(&mut input, Role::Server, 100).map(|(opcode, payload)| (opcode, payload.to_vec()));
         assert_eq!(taken.is_some(), cut >= 11, "cut at {cut}");
         assert!(taken.is_none_or(|taken| taken == (Opcode::Text, b"hello".to_vec())));
     }
