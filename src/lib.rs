@@ -65,4 +65,5 @@ pub use reactor::Turn;
 pub use reactor::inbox::{Handle, HandleError};
 pub use wire::body::BodyError;
 pub use wire::frame::FrameError;
+pub use wire::handshake::{Extension, Params, Value as ParamValue};
 pub use wire::head::HeadError;

@@ -23,11 +23,13 @@ impl Rng {
         z ^ (z >> 31)
     }
 
+    #[cfg(any(test, feature = "sim"))]
     /// A number below `bound`; zero when `bound` is zero. (The bias is below 2^-32 for bounds below 2^32.)
     pub fn below(&mut self, bound: u64) -> u64 {
         ((u128::from(self.next_u64()) * u128::from(bound)) >> 64) as u64
     }
 
+    #[cfg(any(test, feature = "sim"))]
     /// True in `parts` of `whole` cases.
     pub fn chance(&mut self, parts: u64, whole: u64) -> bool {
         self.below(whole) < parts

@@ -166,11 +166,6 @@ impl Hub {
         };
         self.slots.0.insert(slot) as u32
     }
-
-    /// Takes back an admission whose socket could not be registered.
-    pub fn retract(&mut self, index: u32, kind: std::io::ErrorKind) {
-        self.broken(index, kind);
-    }
 }
 
 #[cfg(test)]

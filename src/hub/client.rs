@@ -159,14 +159,13 @@ impl Hub {
         let Some(asked) = self.slots.0[index as usize].conn.extra().asked.take() else { return };
         let mut room = [httparse::EMPTY_HEADER; super::HEADERS_ROOM];
         let offered: Vec<&str> = asked.protocols.iter().map(String::as_str).collect();
-        let accepted = parse_response(head, &mut room, &head_limits(&self.limits))
-            .is_ok_and(|response| check_accept(&response, &Key::from_bytes(&asked.key), &offered).is_ok());
-        if accepted {
-            self.opened(index, app);
-        } else {
-            let line = head.split(|&byte| byte == b'\r').next().unwrap_or_default();
-            let reason = String::from_utf8_lossy(line);
-            self.doom(index, Closed::with(By::Peer, Cause::BadAnswer, None, &reason), true);
-        }
+        let refused = match parse_response(head, &mut room, &head_limits(&self.limits)) {
+            Err(error) => error.to_string(),
+            Ok(response) => match check_accept(&response, &Key::from_bytes(&asked.key), &offered) {
+                Ok(_) => return self.opened(index, app),
+                Err(error) => error.to_string(),
+            },
+        };
+        self.doom(index, Closed::with(By::Peer, Cause::BadAnswer, None, &refused), true);
     }
 }

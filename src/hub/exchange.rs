@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 
-use crate::wire::handshake;
+use crate::wire::handshake::{self, Extension};
 use crate::wire::head::RequestHead;
 
 /// A request, lent for the time of `on_request`. Its head has passed every rule of RFC 9112 that the server checks.
@@ -57,6 +57,18 @@ impl<'a> Request<'a> {
     /// The subprotocols offered, the preferred one first (RFC 6455 §4.1).
     pub fn protocols(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         handshake::protocols(&self.head)
+    }
+
+    /// The extensions offered, each with its parameters, in the order of the header lines (RFC 6455 §9.1). The server
+    /// accepts none by itself.
+    pub fn extensions(&self) -> impl Iterator<Item = Extension<'a>> + use<'a> {
+        // The handshake's check has refused requests whose list is malformed; of a plain request the good part is shown.
+        handshake::extensions(self.head.fields()).map_while(Result::ok)
+    }
+
+    /// The host asked for: the target's if it names one, else the `Host` header's (RFC 9112 §3.2.2).
+    pub fn host(&self) -> Option<&'a [u8]> {
+        self.head.host()
     }
 
     /// The body; empty without one.

@@ -222,11 +222,6 @@ impl Hub {
         self.slots.0.get_mut(index as usize)
     }
 
-    /// Number of connections in any phase.
-    pub fn len(&self) -> usize {
-        self.slots.0.len()
-    }
-
     fn id(&self, index: u32) -> ConnId {
         ConnId { index, generation: self.slots.0[index as usize].generation }
     }
@@ -475,10 +470,12 @@ impl Hub {
     /// # Panics
     /// When one does not hold: that is a defect of the hub.
     pub fn check(&self) {
-        let (mut queued, mut charge, mut open, mut half_open) = (0, 0, 0, 0);
+        self.check_topics();
+        let (mut queued, mut charge, mut open, mut half_open, mut waiting) = (0, 0, 0, 0, 0);
         for (_, slot) in &self.slots.0 {
             let backlog = slot.conn.backlog();
             queued += backlog;
+            waiting += usize::from(slot.conn.phase != Phase::Closed);
             charge += slot.conn.charge();
             open += u64::from(slot.marks.has(Marks::OPEN));
             half_open += u64::from(slot.marks.has(Marks::HALF_OPEN));
@@ -496,6 +493,8 @@ impl Hub {
                 "{backlog} bytes that nobody will write: {slot:?}"
             );
         }
+        assert_eq!(self.wheel.len(), waiting, "entries on the wheel");
+        assert_eq!(self.timer_wheel.len(), self.timers.len(), "timers on the wheel");
         assert_eq!(self.stats.queued_bytes, queued as u64, "sum of backlogs");
         assert!(self.memory.get() >= charge, "ledger {} below charges {charge}", self.memory.get());
         assert_eq!((self.stats.open, self.stats.half_open), (open, half_open), "open, half open");

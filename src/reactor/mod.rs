@@ -34,8 +34,6 @@ use log::{debug, warn};
 macro_rules! debug { ($($arg:tt)*) => { { let _ = format_args!($($arg)*); } }; }
 #[cfg(not(feature = "log"))]
 macro_rules! warn { ($($arg:tt)*) => { { let _ = format_args!($($arg)*); } }; }
-#[cfg(not(feature = "log"))]
-use {debug, warn};
 
 /// What a peer is told that comes when there is no descriptor for it.
 const NO_DESCRIPTOR: &[u8] =
@@ -131,8 +129,9 @@ impl<I: Io> Reactor<I> {
         self.hub.stats.turn_last = took;
         self.hub.stats.turn_max = self.hub.stats.turn_max.max(took);
         self.hub.stats.turn_sum += took;
-        #[cfg(debug_assertions)]
-        self.check();
+        if cfg!(debug_assertions) {
+            self.check();
+        }
         Ok(match self.hub.shutdown_report() {
             Some(report) => Turn::Stopped(report),
             None => Turn::Running,

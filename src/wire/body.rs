@@ -129,6 +129,7 @@ impl BodyDecoder {
     }
 
     /// Whether the body is complete.
+    #[cfg(test)]
     pub fn is_done(&self) -> bool {
         self.state == State::Done
     }

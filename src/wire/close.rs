@@ -16,8 +16,6 @@ pub const BAD_DATA: u16 = 1007;
 pub const POLICY: u16 = 1008;
 /// A message too big to be taken.
 pub const TOO_BIG: u16 = 1009;
-/// The server met an unexpected condition.
-pub const INTERNAL: u16 = 1011;
 
 /// Longest reason, in bytes: a control frame's payload less the code (RFC 6455 §5.5).
 pub const REASON_MAX: usize = CONTROL_MAX - 2;

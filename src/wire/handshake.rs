@@ -18,8 +18,8 @@ use sha1::{Digest as _, Sha1};
 use super::head::{BodyLength, RequestHead, Version, is_token, write_fields};
 
 #[cfg(any(test, feature = "client"))]
-pub use client::{AcceptError, InvalidRequest, check_accept, write_upgrade_request};
-pub use offers::{Extension, Extensions, PROTOCOLS_MAX, Params, Value, extensions, protocols};
+pub use client::{InvalidRequest, check_accept, write_upgrade_request};
+pub use offers::{Extension, Params, Value, extensions, protocols};
 
 /// What the key is hashed with (RFC 6455 §1.3).
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";

@@ -13,7 +13,7 @@ use std::fmt;
 
 pub use fields::{Duplicate, Fields, is_token, is_token_byte, valid_header, valid_host};
 pub use request::{BodyLength, RequestHead, Version, parse_request};
-pub use response::{Framing, Persist, reason, write_fields, write_response_head};
+pub use response::{Framing, Persist, write_fields, write_response_head};
 #[cfg(any(test, feature = "client"))]
 pub use response::{ResponseHead, parse_response};
 

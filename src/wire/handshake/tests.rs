@@ -1,5 +1,7 @@
 //! Tables for the handshake of both roles: every rule broken once, and the vectors of RFC 6455.
 
+use super::client::AcceptError;
+use super::offers::PROTOCOLS_MAX;
 use httparse::EMPTY_HEADER;
 
 use super::super::head::{HeadLimits, HeadScanner, parse_request, parse_response};
