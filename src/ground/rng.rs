@@ -35,6 +35,7 @@ impl Rng {
         self.below(whole) < parts
     }
 
+    #[cfg(any(test, feature = "client"))]
     /// Fills `bytes`.
     pub fn fill(&mut self, bytes: &mut [u8]) {
         for chunk in bytes.chunks_mut(8) {

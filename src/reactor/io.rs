@@ -70,6 +70,7 @@ pub trait Io {
     /// Gives an accepted connection its key and begins to report its readiness.
     fn adopt(&mut self, socket: Self::Socket, key: u32) -> io::Result<()>;
 
+    #[cfg(any(test, feature = "client"))]
     /// Begins a connection to `address`, from `source` if given, under `key`. It is writable when made.
     fn connect(&mut self, key: u32, address: SocketAddr, source: Option<SocketAddr>) -> io::Result<()>;
 

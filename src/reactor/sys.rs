@@ -208,6 +208,7 @@ impl Io for MioIo {
         self.register(socket, key, Interest::READABLE)
     }
 
+    #[cfg(any(test, feature = "client"))]
     fn connect(&mut self, key: u32, address: SocketAddr, source: Option<SocketAddr>) -> io::Result<()> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
@@ -264,6 +265,7 @@ impl Io for MioIo {
     }
 }
 
+#[cfg(any(test, feature = "client"))]
 fn in_progress(error: &io::Error) -> bool {
     // EINPROGRESS has no stable `ErrorKind` yet.
     const IN_PROGRESS: i32 = if cfg!(target_os = "linux") { 115 } else { 36 };

@@ -59,6 +59,7 @@ impl Key {
         Self(text)
     }
 
+    #[cfg(any(test, feature = "client"))]
     /// The text.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
