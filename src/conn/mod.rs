@@ -111,7 +111,7 @@ pub enum Received {
     Head(HeadScanner, Vec<u8>),
     /// A head and the beginning of its body.
     Body(Vec<u8>, BodyDecoder, Vec<u8>),
-    /// Bytes that came while a request was with the application.
+    /// Bytes that came while a request was with the application, or the backlog was high.
     Kept(Vec<u8>),
     /// The beginning of a frame or message.
     Frames(Incoming),
@@ -241,6 +241,15 @@ impl Connection {
 
     /// The next event in `input`; `None` when everything has been taken.
     pub fn next_event<'b>(&mut self, input: &mut Input<'b>, loan: &mut Loan<'_>) -> Option<Event<'b>> {
+        // A peer whose replies pile up is not read, and what has been read of it already waits as well: else one
+        // bufferful of small requests could ask for more than the backlog may hold.
+        if self.flags.has(Flags::HIGH)
+            && self.received.is_none()
+            && matches!(self.phase, Phase::Head | Phase::Open)
+        {
+            self.keep(input);
+            return None;
+        }
         match self.phase {
             Phase::Head => self.next_head(input, loan.limits),
             Phase::Body => self.next_body(input),
@@ -332,7 +341,7 @@ impl Connection {
         }
     }
 
-    /// Keeps what comes while a request is with the application.
+    /// Keeps what comes while it cannot be looked at.
     fn keep(&mut self, input: &mut Input<'_>) {
         let bytes = input.take(usize::MAX);
         if bytes.is_empty() {
@@ -344,7 +353,7 @@ impl Connection {
         }
     }
 
-    /// Bytes kept while a request was with the application.
+    /// Bytes kept while a request was with the application, or the backlog was high.
     pub fn kept(&self) -> usize {
         match self.received.as_deref() {
             Some(Received::Kept(kept)) => kept.len(),
@@ -450,7 +459,11 @@ impl Connection {
         let (bytes, len) = code.map_or(([0; frame::CONTROL_MAX], 0), |code| close::payload(code, reason));
         self.flags.set(Flags::CLOSE_SENT, true);
         let key = self.key(loan.rng);
-        self.write(loan, len, |out| frame::append(out, true, Opcode::Close, &bytes[..len], key));
+        let append = |out: &mut Vec<u8>| frame::append(out, true, Opcode::Close, &bytes[..len], key);
+        match &mut self.outbox {
+            Some(outbox) => outbox.append_last(append),
+            None => self.write(loan, len, append),
+        }
     }
 
     /// A masking key where we are the client (RFC 6455 §5.3).

@@ -127,6 +127,11 @@ impl Outbox {
         self.len == 0 && !self.in_parts
     }
 
+    /// True when there is something to be written now: what waits for the end of a message in parts is not.
+    pub fn has_next(&self) -> bool {
+        !self.segments.is_empty() || !self.urgent.bytes.is_empty()
+    }
+
     /// Memory held besides shared frames, in bytes.
     pub fn charge(&self) -> usize {
         self.charge + self.urgent.bytes.capacity()
@@ -168,6 +173,17 @@ impl Outbox {
         }
         let end = frame.bytes().len();
         self.push(Segment { bytes: Bytes::Shared(frame.clone()), start: 0, end, unfinished: false, tag });
+    }
+
+    /// Appends a frame after which no other may be sent (RFC 6455 §5.5.1): a message in parts stays unfinished, and
+    /// what waited for its end is dropped.
+    pub fn append_last(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        self.in_parts = false;
+        for segment in self.held.drain(..) {
+            self.len -= segment.len();
+            self.charge -= segment.charge();
+        }
+        self.append(write);
     }
 
     /// Puts bytes before everything; they were to be written before the queue came about. `begun` when they start in

@@ -85,7 +85,7 @@ impl<'a> Context<'a> {
         let Some(index) = self.hub.find(conn) else { return false };
         let closed = Closed::with(By::Application, Cause::Close, Some(code), reason);
         if self.hub.slot(index).is_some_and(|slot| slot.conn.phase == Phase::Reply) {
-            self.hub.ending(index, Closed::new(By::Application, Cause::Close));
+            self.hub.abandon(index);
             return true;
         }
         self.hub.close(index, closed)
@@ -102,7 +102,7 @@ impl<'a> Context<'a> {
         self.hub.stream(conn, bytes)
     }
 
-    /// Ends a streamed response; false when there is none.
+    /// Ends a streamed response, and with it the connection; false when there is none.
     pub fn end(&mut self, conn: ConnId) -> bool {
         self.hub.end_stream(conn)
     }

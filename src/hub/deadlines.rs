@@ -58,6 +58,8 @@ impl Links for Timers<'_> {
 #[derive(Debug)]
 pub(super) struct Shutdown {
     began: Duration,
+    /// Connections that had ended before.
+    ended_before: u64,
     /// The tick of the next step.
     next: u32,
     deadline: u32,
@@ -123,7 +125,9 @@ impl Hub {
 
     fn idle_at(&self, index: u32) -> Option<u32> {
         let slot = &self.slots.0[index as usize];
-        let on = slot.conn.phase == Phase::Open && !self.limits.idle_timeout.is_zero();
+        // A peer that we do not read cannot show life; the backlog's grace bounds that time.
+        let judged = slot.conn.phase == Phase::Open && !slot.conn.flags.has(Flags::HIGH);
+        let on = judged && !self.limits.idle_timeout.is_zero();
         on.then(|| slot.conn.last_seen.wrapping_add(ticks(self.limits.idle_timeout) + 1))
     }
 
@@ -156,7 +160,7 @@ impl Hub {
             let ahead = tick.wrapping_sub(self.tick);
             if ahead < 1 << 31 { ahead } else { 0 }
         });
-        let start = TICK * (self.now.as_nanos() / TICK.as_nanos()) as u32;
+        let start = self.now - Duration::from_nanos((self.now.as_nanos() % TICK.as_nanos()) as u64);
         ahead.min().map(|ahead| start + TICK * ahead)
     }
 
@@ -201,7 +205,7 @@ impl Hub {
             return self.ping(index);
         }
         // Any received byte counts as life (it has cleared the flag): a busy peer's Pong may wait behind its data.
-        if slot.conn.flags.has(Flags::PINGED) {
+        if slot.conn.flags.has(Flags::PINGED) && !slot.conn.flags.has(Flags::HIGH) {
             return self.doom(index, Closed::new(By::Server, Cause::PingTimeout), true);
         }
         self.enter(index, interval.saturating_sub(patience).max(TICK));
@@ -247,8 +251,14 @@ impl Hub {
     pub fn begin_shutdown(&mut self) {
         if self.shutdown.is_none() {
             let deadline = self.tick_after(self.limits.shutdown_timeout);
-            let report = Report::default();
-            self.shutdown = Some(Shutdown { began: self.now, next: self.tick, deadline, cursor: 0, report });
+            self.shutdown = Some(Shutdown {
+                began: self.now,
+                ended_before: self.stats.ended,
+                next: self.tick,
+                deadline,
+                cursor: 0,
+                report: Report::default(),
+            });
         }
     }
 
@@ -260,8 +270,10 @@ impl Hub {
     /// The report, once a shutdown has been ordered and the last connection is gone.
     pub fn shutdown_report(&self) -> Option<Report> {
         let shutdown = self.shutdown.as_ref()?;
-        let ended = Report { took: self.now - shutdown.began, ..shutdown.report };
-        self.slots.0.is_empty().then_some(ended)
+        let Report { told, cut, .. } = shutdown.report;
+        let closed = (self.stats.ended - shutdown.ended_before).saturating_sub(cut);
+        let took = self.now - shutdown.began;
+        self.slots.0.is_empty().then_some(Report { told, closed, cut, took })
     }
 
     /// Tells the next batch of connections, so that a million peers do not come back within one moment.
@@ -314,13 +326,6 @@ impl Hub {
     fn count_in_report(&mut self, count: impl FnOnce(&mut Report)) {
         if let Some(shutdown) = &mut self.shutdown {
             count(&mut shutdown.report);
-        }
-    }
-
-    /// A connection ended while a shutdown is under way.
-    pub(super) fn count_shutdown_end(&mut self, cut: bool) {
-        if !cut {
-            self.count_in_report(|report| report.closed += 1);
         }
     }
 }

@@ -172,6 +172,16 @@ impl Hub {
         else {
             return;
         };
+        if response.body.len() + HEAD_ROOM > self.limits.backlog_max {
+            self.stats.refused_messages += 1;
+            let text = "the application's response is larger than backlog_max";
+            return self.reject(index, 500, text.into(), Cause::Refused(500));
+        }
+        if !self.reserve(index, response.body.len() + HEAD_ROOM) {
+            return;
+        }
+        // RFC 9110 §6.4.1: neither does an answer to HEAD have a body, nor do these.
+        let bodiless = bodiless || matches!(response.status, 204 | 304);
         let body = if bodiless { &[][..] } else { &response.body };
         let persist = persist(keep, version);
         self.with(index, |conn, loan| {
@@ -198,28 +208,24 @@ impl Hub {
 
     fn begin_stream(&mut self, index: u32, response: &Response) {
         let Some(http) = self.http(index) else { return };
-        let (keep, bodiless) = (http.keep, http.bodiless);
+        let bodiless = http.bodiless;
         let framing = match http.stream {
             Stream::Chunked => Framing::Chunked,
             Stream::UntilEnd => Framing::UntilClose,
         };
-        http.keep &= framing == Framing::Chunked;
-        let persist = persist(keep && framing == Framing::Chunked, http.stream);
+        http.stream_begun = !bodiless;
         self.with(index, |conn, loan| {
             conn.write(loan, 256, |out| {
-                write_response_head(out, response.status, framing, persist, response.fields());
+                write_response_head(out, response.status, framing, Persist::Close, response.fields());
             });
         });
         if bodiless {
-            return self.after_answer(index, keep && framing == Framing::Chunked);
+            return self.after_answer(index, false);
         }
         self.slots.0[index as usize].conn.flags.set(Flags::ANNOUNCED, true);
-        if let Some(http) = self.http(index) {
-            http.stream_begun = true;
-        }
         self.enter(index, self.limits.reply_timeout);
         if !response.body.is_empty() {
-            self.stream_piece(index, &response.body);
+            self.stream(self.id(index), &response.body);
         }
         self.settle(index);
     }
@@ -250,17 +256,16 @@ impl Hub {
             // An empty chunk would end the stream (RFC 9112 §7.1).
             return Sent::Ok;
         }
-        self.stream_piece(index, bytes);
-        self.settle(index)
-    }
-
-    fn stream_piece(&mut self, index: u32, bytes: &[u8]) {
         let chunked = self.http(index).is_some_and(|http| http.stream == Stream::Chunked);
+        if !self.reserve(index, bytes.len() + 32) {
+            return Sent::Gone;
+        }
         self.with(index, |conn, loan| {
             conn.write(loan, bytes.len() + 32, |out| {
                 if chunked { write_chunk(out, bytes) } else { out.extend_from_slice(bytes) }
             });
         });
+        self.settle(index)
     }
 
     pub(super) fn end_stream(&mut self, id: ConnId) -> bool {
@@ -268,25 +273,28 @@ impl Hub {
         if self.http(index).is_none_or(|http| !http.stream_begun) {
             return false;
         }
-        self.finish_stream(index);
+        self.finish_stream(index, Closed::new(By::Application, Cause::Answered));
         true
     }
 
-    fn finish_stream(&mut self, index: u32) {
-        let Some(http) = self.http(index) else { return };
-        http.stream_begun = false;
-        let (keep, chunked) = (http.keep, http.stream == Stream::Chunked);
-        if chunked {
+    /// The connection ends with the stream, so that `on_close` can tell the application of the end of both.
+    fn finish_stream(&mut self, index: u32, closed: Closed) {
+        if self.http(index).is_some_and(|http| http.stream == Stream::Chunked) {
             self.with(index, |conn, loan| conn.write(loan, 8, write_last_chunk));
         }
-        self.after_answer(index, keep);
+        self.ending(index, closed);
+    }
+
+    /// Ends an exchange without an answer.
+    pub(super) fn abandon(&mut self, index: u32) {
+        self.slots.0[index as usize].conn.flags.set(Flags::ANNOUNCED, true);
+        self.ending(index, Closed::new(By::Application, Cause::Close));
     }
 
     /// The application has not answered in time.
     pub(super) fn reply_due(&mut self, index: u32) {
         if self.http(index).is_some_and(|http| http.stream_begun) {
-            self.slots.0[index as usize].conn.extra().closed = None;
-            return self.finish_stream(index);
+            return self.finish_stream(index, Closed::new(By::Server, Cause::ReplyTimeout));
         }
         self.reject(index, 503, "no answer in time".into(), Cause::ReplyTimeout);
     }
@@ -320,6 +328,9 @@ impl Hub {
         self.ending(index, closed);
     }
 }
+
+/// Room for the head of an answer, of which the application's fields are a part.
+const HEAD_ROOM: usize = 4096;
 
 fn persist(keep: bool, version: Stream) -> Persist {
     match (keep, version) {

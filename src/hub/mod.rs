@@ -28,6 +28,7 @@ use self::admission::{Rate, Sources};
 use self::context::Context;
 use self::deadlines::{Shutdown, Timer, tick_of};
 use self::handler::Handler;
+use self::outgoing::{Sent, has_next};
 use self::stats::Stats;
 use self::topics::Topics;
 use crate::conn::closed::{By, Cause, Closed};
@@ -260,13 +261,18 @@ impl Hub {
         self.feed(index, bytes, app);
     }
 
-    /// Goes on with what was kept while a request was with the application.
+    /// Goes on with what was kept while a request was with the application or the backlog was high.
     pub fn feed_kept(&mut self, index: u32, app: &mut dyn Handler) {
-        if self.slots.0[index as usize].conn.phase == Phase::Head
+        if self.kept_is_due(index)
             && let Some(mut kept) = self.with(index, |conn, _| conn.take_kept())
         {
             self.feed(index, &mut kept, app);
         }
+    }
+
+    fn kept_is_due(&self, index: u32) -> bool {
+        let conn = &self.slots.0[index as usize].conn;
+        conn.kept() > 0 && conn.phase != Phase::Reply && !conn.flags.has(Flags::HIGH)
     }
 
     fn feed(&mut self, index: u32, bytes: &mut [u8], app: &mut dyn Handler) {
@@ -357,9 +363,7 @@ impl Hub {
 
     /// Puts a connection on the ready list if the kernel may hold bytes of it, or bytes of it were kept.
     fn resume(&mut self, index: u32) {
-        let slot = &self.slots.0[index as usize];
-        let kept = slot.conn.phase == Phase::Head && slot.conn.kept() > 0;
-        if kept || slot.marks.has(Marks::READABLE) {
+        if self.kept_is_due(index) || self.slots.0[index as usize].marks.has(Marks::READABLE) {
             self.mark_ready(index);
         }
     }
@@ -386,7 +390,10 @@ impl Hub {
         self.with(index, |conn, _| conn.trigger(Trigger::Last));
         self.left_open(index);
         self.enter(index, self.limits.close_timeout);
-        self.mark_dirty(index);
+        if self.settle(index) != Sent::Gone {
+            // Flushed also with nothing but the loop's write buffer to write, or nothing at all.
+            self.mark_dirty(index);
+        }
     }
 
     /// Begins the closing handshake; false when the WebSocket is not open.
@@ -460,9 +467,7 @@ impl Hub {
         }
         let slot = self.slots.0.remove(index as usize);
         self.sources.release(slot.source);
-        let reset = slot.marks.has(Marks::RESET);
-        self.count_shutdown_end(reset);
-        reset
+        slot.marks.has(Marks::RESET)
     }
 
     /// Verifies the invariants; for debug builds and the simulator.
@@ -489,7 +494,7 @@ impl Hub {
                 !idle || slot.conn.outbox.is_none() || slot.conn.flags.has(Flags::HIGH) || in_parts(slot)
             );
             assert!(
-                backlog == 0 || slot.marks.has(Marks::DIRTY | Marks::BLOCKED),
+                !has_next(&slot.conn) || slot.marks.has(Marks::DIRTY | Marks::BLOCKED),
                 "{backlog} bytes that nobody will write: {slot:?}"
             );
         }
@@ -509,3 +514,6 @@ impl Hub {
 fn in_parts(slot: &Slot) -> bool {
     slot.conn.outbox.as_ref().is_some_and(|outbox| outbox.in_parts())
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,7 @@ use crate::conn::closed::{By, Cause, Closed};
 use crate::conn::message::{Kind, Message};
 use crate::conn::outbox::{SLICES, SharedFrame};
 use crate::conn::phase::Phase;
-use crate::conn::{Flags, opcode};
+use crate::conn::{Connection, Flags, opcode};
 use crate::ground::id::ConnId;
 use crate::wire::frame::{self, Opcode};
 
@@ -178,7 +178,7 @@ impl Hub {
     }
 
     /// Makes room for `len` bytes by closing the largest debtors; false when `index` was one of them.
-    fn reserve(&mut self, index: u32, len: usize) -> bool {
+    pub(super) fn reserve(&mut self, index: u32, len: usize) -> bool {
         // A queue may double when it grows, and a segment has its own cost.
         let room = self.limits.memory_max.saturating_sub(len + SEGMENT);
         if self.memory.get() <= room {
@@ -291,7 +291,7 @@ impl Hub {
         let backlog = slot.conn.backlog();
         slot.marks.set(Marks::DIRTY, false);
         slot.marks.set(Marks::BLOCKED, blocked);
-        if backlog > 0 && !blocked {
+        if has_next(&slot.conn) && !blocked {
             self.mark_dirty(index);
         }
         let slot = &mut self.slots.0[index as usize];
@@ -305,6 +305,9 @@ impl Hub {
                 outbox.high_since = None;
             }
             let announced = slot.conn.flags.has(Flags::ANNOUNCED);
+            // It has taken what we sent: that is life too, and idleness counts from here.
+            slot.conn.last_seen = self.tick;
+            self.arm(index);
             self.resume(index);
             if announced {
                 self.scope = self.slots.0[index as usize].scope;
@@ -338,6 +341,11 @@ impl Hub {
         self.enter(index, self.limits.linger_timeout);
         Next::Shut
     }
+}
+
+/// True when there is something to write to a peer now.
+pub(super) fn has_next(conn: &Connection) -> bool {
+    conn.outbox.as_ref().is_some_and(|outbox| outbox.has_next())
 }
 
 /// What a segment of a queue costs besides its bytes, roughly: enough for the sums to stay below the maximum.

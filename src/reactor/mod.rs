@@ -120,7 +120,7 @@ impl<I: Io> Reactor<I> {
         self.accept_all();
         self.dial_all();
         self.read_all(app);
-        self.obey(app);
+        self.obey();
         self.hub.expire(app);
         self.flush_all(app);
         self.bury_all(app);
@@ -364,7 +364,7 @@ impl<I: Io> Reactor<I> {
         }
     }
 
-    fn obey(&mut self, app: &mut dyn Handler) {
+    fn obey(&mut self) {
         if !self.inbox.begin() {
             return;
         }
@@ -379,7 +379,6 @@ impl<I: Io> Reactor<I> {
                 Command::Shutdown => cx.shutdown(),
             }
         }
-        let _ = app;
         self.hub.stats.budget_inbox += 1;
         self.inbox.cut_off();
     }
