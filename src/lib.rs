@@ -67,3 +67,8 @@ pub use wire::body::BodyError;
 pub use wire::frame::FrameError;
 pub use wire::handshake::{Extension, Params, Value as ParamValue};
 pub use wire::head::HeadError;
+
+/// The README's examples are compiled too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

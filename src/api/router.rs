@@ -77,7 +77,7 @@ impl Router {
     /// Gives the WebSockets at `path` to `handler`, whose `on_request` may still refuse.
     ///
     /// # Panics
-    /// After 65,534 handlers.
+    /// After 65,535 handlers.
     pub fn ws(&mut self, path: impl Into<String>, handler: impl Handler + 'static) -> &mut Self {
         let number = self.add(Box::new(handler));
         self.routes.entry(path.into()).or_default().push(Route::Ws(number));
@@ -87,7 +87,7 @@ impl Router {
     /// Gives everything that no route matches to `handler`, plain requests too.
     ///
     /// # Panics
-    /// After 65,534 handlers.
+    /// After 65,535 handlers.
     pub fn fallback(&mut self, handler: impl Handler + 'static) -> &mut Self {
         self.fallback = Some(self.add(Box::new(handler)));
         self
@@ -95,7 +95,7 @@ impl Router {
 
     fn add(&mut self, handler: Box<dyn Handler>) -> u16 {
         self.handlers.push(handler);
-        u16::try_from(self.handlers.len()).expect("at most 65,534 handlers")
+        u16::try_from(self.handlers.len()).expect("at most 65,535 handlers")
     }
 
     fn handler(&mut self, cx: &Context<'_>) -> Option<&mut Box<dyn Handler>> {

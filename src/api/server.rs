@@ -57,7 +57,8 @@ impl std::error::Error for Error {
     }
 }
 
-/// A WebSocket server: one event loop on one thread. For more cores run one per thread, with `reuse_port` on.
+/// A WebSocket server: one event loop on one thread. It is not `Send`: make it on the thread that runs it, and reach it
+/// from others through [`Server::handle`]. For more cores run one per thread, with `reuse_port` on.
 ///
 /// ```no_run
 /// use tidegate::{Config, ConnId, Context, Handler, Message, Server};

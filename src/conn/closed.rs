@@ -48,8 +48,6 @@ pub enum Cause {
     PingTimeout,
     /// Nothing came for `idle_timeout`.
     Idle,
-    /// The peer did not answer our Close within `close_timeout`.
-    CloseTimeout,
     /// The backlog passed `backlog_max`, or stayed above `backlog_high` for `backlog_grace`.
     SlowConsumer,
     /// The loop's memory passed `memory_max` and this was one of its largest debtors.
@@ -85,15 +83,17 @@ pub struct Closed {
     pub code: Option<u16>,
     /// The reason in that Close frame; often empty.
     pub reason: Box<str>,
+    /// True when both sides have sent their Close (RFC 6455 §7.1.4); false when one never came, in time or at all.
+    pub clean: bool,
 }
 
 impl Closed {
     pub(crate) fn new(by: By, cause: Cause) -> Self {
-        Closed { by, cause, code: None, reason: Box::default() }
+        Closed { by, cause, code: None, reason: Box::default(), clean: false }
     }
 
     pub(crate) fn with(by: By, cause: Cause, code: Option<u16>, reason: &str) -> Self {
-        Closed { by, cause, code, reason: reason.into() }
+        Closed { by, cause, code, reason: reason.into(), clean: false }
     }
 }
 
@@ -130,7 +130,6 @@ impl fmt::Display for Cause {
             Cause::ReplyTimeout => "answer took too long",
             Cause::PingTimeout => "no sign of life after a ping",
             Cause::Idle => "idle",
-            Cause::CloseTimeout => "close was not answered",
             Cause::SlowConsumer => "slow consumer",
             Cause::Memory => "largest debtor when memory ran out",
             Cause::Shutdown => "shutdown",

@@ -182,11 +182,17 @@ impl Hub {
             Phase::Open => self.ping_due(index),
             Phase::Head | Phase::Body => self.request_due(index),
             Phase::Reply => self.reply_due(index),
-            Phase::Closing => self.doom(index, Closed::new(By::Server, Cause::CloseTimeout), true),
+            // Why it ends was noted when the ending began.
+            Phase::Closing => {
+                self.stats.close_timeouts += 1;
+                self.doom(index, Closed::new(By::Server, Cause::Close), true);
+            }
             // What was to be said has been said; only an unsent rest makes it a failure.
             Phase::Ending => {
-                let reset = slot.conn.backlog() > 0;
-                self.doom(index, Closed::new(By::Server, Cause::CloseTimeout), reset);
+                let unsent = slot.conn.backlog() > 0;
+                self.stats.close_timeouts += u64::from(unsent);
+                self.stats.linger_timeouts += u64::from(!unsent);
+                self.doom(index, Closed::new(By::Server, Cause::Close), unsent);
             }
             Phase::Closed => {}
         }

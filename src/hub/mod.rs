@@ -455,7 +455,9 @@ impl Hub {
         self.leave_topics(index);
         let slot = &mut self.slots.0[index as usize];
         let closed = slot.conn.extra().closed.take();
-        let closed = closed.unwrap_or_else(|| Closed::new(By::Server, Cause::Answered));
+        let mut closed = closed.unwrap_or_else(|| Closed::new(By::Server, Cause::Answered));
+        let flags = slot.conn.flags;
+        closed.clean = flags.has(Flags::CLOSE_SENT) && flags.has(Flags::CLOSE_RECEIVED);
         if slot.marks.has(Marks::REFUSED) {
             self.stats.refusing -= 1;
         } else {

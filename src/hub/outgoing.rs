@@ -45,7 +45,7 @@ const FRAME_OVERHEAD: usize = frame::HEADER_MAX;
 impl Hub {
     pub(super) fn send(&mut self, id: ConnId, message: Message<'_>) -> Sent {
         let Some(index) = self.find_in(id, Phase::Open) else { return Sent::Gone };
-        let fragments = message.len() / self.limits.fragment_bytes + 1;
+        let fragments = message.len().div_ceil(self.limits.fragment_bytes).max(1);
         let len = message.len() + fragments * FRAME_OVERHEAD;
         if len > self.limits.backlog_max {
             self.stats.refused_messages += 1;
@@ -54,6 +54,7 @@ impl Hub {
         if !self.reserve(index, len) {
             return Sent::Gone;
         }
+        self.stats.fragmented_out += u64::from(fragments > 1);
         self.with(index, |conn, loan| conn.send(message, loan));
         self.stats.messages_out += 1;
         self.settle(index)
@@ -76,7 +77,7 @@ impl Hub {
     pub(super) fn publish(&mut self, topic: &str, message: &Message<'_>) -> usize {
         let Some(topic) = self.topics.find(topic) else { return 0 };
         self.stats.published += 1;
-        let fragments = message.len() / self.limits.fragment_bytes + 1;
+        let fragments = message.len().div_ceil(self.limits.fragment_bytes).max(1);
         let len = message.len() + fragments * FRAME_OVERHEAD;
         if len > self.limits.backlog_max {
             self.stats.refused_messages += 1;
@@ -116,6 +117,7 @@ impl Hub {
         if !self.reserve(index, SEGMENT) {
             return false;
         }
+        self.stats.fragmented_out += u64::from(frames.len() > 1);
         self.with(index, |conn, loan| conn.send_shared(frames, message, tag, loan));
         self.stats.messages_out += 1;
         self.settle(index) != Sent::Gone

@@ -99,8 +99,6 @@ counters! {
     ended_ping_timeout,
     /// Ended: `idle_timeout`.
     ended_idle,
-    /// Ended: `close_timeout`.
-    ended_close_timeout,
     /// Ended: slow consumer (`backlog_max`, `backlog_grace`).
     ended_slow_consumer,
     /// Ended: largest debtor (`memory_max`).
@@ -138,6 +136,14 @@ counters! {
     refused_timers,
     /// Commands of other threads carried out.
     commands,
+    /// Commands of other threads refused: `inbox_max`, `inbox_bytes_max`.
+    refused_commands,
+    /// Closes of ours that were not answered within `close_timeout`, and last bytes that were not taken.
+    close_timeouts,
+    /// Peers that did not end their stream within `linger_timeout`.
+    linger_timeouts,
+    /// Messages sent in several frames because of `fragment_bytes`, one for each recipient.
+    fragmented_out,
     /// TLS handshakes begun on the plain port.
     tls_on_plain_port,
 
@@ -163,6 +169,8 @@ counters! {
     budget_accept,
     /// Times the inbox was cut off by `inbox_budget`.
     budget_inbox,
+    /// Times as many events came as `events_max` lets in.
+    budget_events,
 }
 
 impl Stats {
@@ -180,7 +188,6 @@ impl Stats {
             Cause::ReplyTimeout => &mut self.ended_reply_timeout,
             Cause::PingTimeout => &mut self.ended_ping_timeout,
             Cause::Idle => &mut self.ended_idle,
-            Cause::CloseTimeout => &mut self.ended_close_timeout,
             Cause::SlowConsumer => &mut self.ended_slow_consumer,
             Cause::Memory => &mut self.ended_memory,
             Cause::Shutdown => &mut self.ended_shutdown,

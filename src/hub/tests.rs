@@ -83,7 +83,14 @@ struct Side {
 impl Side {
     fn new(limits: Limits, seed: u64) -> Self {
         let app = Journal { echo: true, ..Journal::default() };
-        Side { hub: Hub::new(limits, Vec::new(), seed), app, index: None, shut: false, gone: false, reset: false }
+        Side {
+            hub: Hub::new(limits, Vec::new(), seed),
+            app,
+            index: None,
+            shut: false,
+            gone: false,
+            reset: false,
+        }
     }
 
     fn conn(&self) -> ConnId {
@@ -149,7 +156,8 @@ struct Pair {
 
 impl Pair {
     fn new(limits: Limits) -> Self {
-        let client = Limits { ping_interval: Duration::ZERO, idle_timeout: Duration::ZERO, ..Limits::default() };
+        let client =
+            Limits { ping_interval: Duration::ZERO, idle_timeout: Duration::ZERO, ..Limits::default() };
         let mut pair = Pair {
             server: Side::new(limits, 1),
             client: Side::new(client, 2),
@@ -167,7 +175,10 @@ impl Pair {
         let mut pair = Pair::new(limits);
         pair.ask("/");
         pair.drive();
-        assert_eq!((pair.server.app.take(), pair.client.app.take()), (vec!["open".into()], vec!["open".into()]));
+        assert_eq!(
+            (pair.server.app.take(), pair.client.app.take()),
+            (vec!["open".into()], vec!["open".into()])
+        );
         pair
     }
 
@@ -408,7 +419,10 @@ fn a_slow_consumer_ends_at_once_or_after_its_grace() {
     let send = |pair: &mut Pair, len| pair.server.do_now(|cx, conn| cx.send(conn, vec![0; len]));
     let mut pair = Pair::open(limits.clone());
     assert_eq!(send(&mut pair, 3000), Sent::Refused, "alone above the maximum");
-    assert_eq!((send(&mut pair, 900), send(&mut pair, 900), send(&mut pair, 900)), (Sent::Ok, Sent::High, Sent::High));
+    assert_eq!(
+        (send(&mut pair, 900), send(&mut pair, 900), send(&mut pair, 900)),
+        (Sent::Ok, Sent::High, Sent::High)
+    );
     assert_eq!((send(&mut pair, 900), send(&mut pair, 1)), (Sent::Gone, Sent::Gone));
     pair.server.bury();
     assert_eq!(pair.server.app.take(), ["ended by server: slow consumer"]);
@@ -442,7 +456,8 @@ fn a_drained_backlog_is_told_and_reading_goes_on() {
 
 #[test]
 fn memory_is_bounded_and_the_largest_debtor_goes_first() {
-    let limits = Limits { memory_max: 100_000, backlog_max: 60_000, backlog_high: 50_000, ..Limits::default() };
+    let limits =
+        Limits { memory_max: 100_000, backlog_max: 60_000, backlog_high: 50_000, ..Limits::default() };
     let mut pair = Pair::open(limits);
     let big = pair.server.conn();
     // A second connection in the same hub.
@@ -498,12 +513,24 @@ fn timers_fire_once_in_order_and_can_be_cancelled() {
 
 #[test]
 fn one_bufferful_of_requests_cannot_ask_for_more_than_the_backlog_holds() {
-    let limits = Limits { backlog_high: 2000, backlog_low: 500, backlog_max: 5000, cork_bytes: 512, ..Limits::default() };
+    let limits = Limits {
+        backlog_high: 2000,
+        backlog_low: 500,
+        backlog_max: 5000,
+        cork_bytes: 512,
+        ..Limits::default()
+    };
     let mut pair = Pair::open(limits);
     pair.client.app.echo = false;
     let mut flood = Vec::new();
     for _ in 0..100 {
-        crate::wire::frame::append(&mut flood, true, crate::wire::frame::Opcode::Binary, &[7; 400], Some([1, 2, 3, 4]));
+        crate::wire::frame::append(
+            &mut flood,
+            true,
+            crate::wire::frame::Opcode::Binary,
+            &[7; 400],
+            Some([1, 2, 3, 4]),
+        );
     }
     pair.server.input(&mut flood);
     let stats = pair.server.hub.stats();

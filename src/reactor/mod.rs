@@ -116,6 +116,8 @@ impl<I: Io> Reactor<I> {
         self.hub.stats.turns += 1;
         self.hub.stats.waits += 1;
         self.hub.stats.events += self.events.len() as u64;
+        self.hub.stats.budget_events += u64::from(self.events.len() >= self.hub.limits.events_max);
+        self.hub.stats.refused_commands = self.inbox.refused();
         self.note_events();
         self.accept_all();
         self.dial_all();
