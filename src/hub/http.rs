@@ -153,6 +153,9 @@ impl Hub {
         self.with(index, |conn, _| conn.trigger(Trigger::Upgraded));
         let slot = &mut self.slots.0[index as usize];
         slot.conn.extra = None;
+        if let Some(outbox) = &mut slot.conn.outbox {
+            outbox.fence();
+        }
         slot.conn.flags.set(Flags::ANNOUNCED, true);
         slot.marks.set(Marks::OPEN, true);
         let scope = slot.scope;
@@ -172,17 +175,17 @@ impl Hub {
         else {
             return;
         };
-        if response.body.len() + HEAD_ROOM > self.limits.backlog_max {
+        let fields: usize = response.fields().map(|(name, value)| name.len() + value.len() + 4).sum();
+        let len = response.body.len() + fields + HEAD_ROOM;
+        if len > self.limits.backlog_max {
             self.stats.refused_messages += 1;
             let text = "the application's response is larger than backlog_max";
             return self.reject(index, 500, text.into(), Cause::Refused(500));
         }
-        if !self.reserve(index, response.body.len() + HEAD_ROOM) {
+        if !self.reserve(index, len) {
             return;
         }
-        // RFC 9110 §6.4.1: neither does an answer to HEAD have a body, nor do these.
-        let bodiless = bodiless || matches!(response.status, 204 | 304);
-        let body = if bodiless { &[][..] } else { &response.body };
+        let body = if bodiless || has_no_body(response.status) { &[][..] } else { &response.body };
         let persist = persist(keep, version);
         self.with(index, |conn, loan| {
             conn.write(loan, body.len() + 256, |out| {
@@ -208,7 +211,7 @@ impl Hub {
 
     fn begin_stream(&mut self, index: u32, response: &Response) {
         let Some(http) = self.http(index) else { return };
-        let bodiless = http.bodiless;
+        let bodiless = http.bodiless || has_no_body(response.status);
         let framing = match http.stream {
             Stream::Chunked => Framing::Chunked,
             Stream::UntilEnd => Framing::UntilClose,
@@ -329,8 +332,13 @@ impl Hub {
     }
 }
 
-/// Room for the head of an answer, of which the application's fields are a part.
-const HEAD_ROOM: usize = 4096;
+/// Room for the lines of an answer's head that are not the application's.
+const HEAD_ROOM: usize = 256;
+
+/// RFC 9110 §15.3.5, §15.4.5: no body follows the head of these, whatever the application put there.
+fn has_no_body(status: u16) -> bool {
+    matches!(status, 204 | 304)
+}
 
 fn persist(keep: bool, version: Stream) -> Persist {
     match (keep, version) {
