@@ -75,6 +75,8 @@ impl Marks {
     pub const AWAIT_PONG: u16 = 1 << 9;
     /// The kernel has been asked to report writability.
     pub const WRITE_INTEREST: u16 = 1 << 10;
+    /// The application is owed `on_drain`, once the peer has been read.
+    pub const DRAIN_OWED: u16 = 1 << 11;
 
     /// True when any of `bits` is set.
     pub fn has(self, bits: u16) -> bool {

@@ -307,17 +307,31 @@ impl Hub {
                 outbox.high_since = None;
             }
             let announced = slot.conn.flags.has(Flags::ANNOUNCED);
+            slot.marks.set(Marks::DRAIN_OWED, announced);
             // It has taken what we sent: that is life too, and idleness counts from here.
             slot.conn.last_seen = self.tick;
             self.arm(index);
+            // An application that fills the backlog again whenever it may must not make us deaf to the peer's Pong
+            // and Close: so the peer is read first.
             self.resume(index);
-            if announced {
-                self.scope = self.slots.0[index as usize].scope;
+            if !self.slots.0[index as usize].marks.has(Marks::READY) {
+                self.tell_drained(index, app);
+            }
+        }
+        self.after_last_byte(index)
+    }
+
+    /// Pays the application the `on_drain` that it is owed, if the backlog has not risen again meanwhile.
+    pub fn tell_drained(&mut self, index: u32, app: &mut dyn Handler) {
+        let slot = &mut self.slots.0[index as usize];
+        if slot.marks.has(Marks::DRAIN_OWED) && !slot.conn.flags.has(Flags::HIGH) {
+            slot.marks.set(Marks::DRAIN_OWED, false);
+            if slot.conn.phase != Phase::Closed {
+                self.scope = slot.scope;
                 let id = self.id(index);
                 app.on_drain(&mut Context::new(self), id);
             }
         }
-        self.after_last_byte(index)
     }
 
     /// Where all is said and written: end at once if that is clean, else shut our half and wait for the peer's end.

@@ -109,6 +109,7 @@ impl Side {
         if !bytes.is_empty() {
             self.hub.received(index, bytes, &mut self.app);
         }
+        self.hub.tell_drained(index, &mut self.app);
         self.hub.uncork();
     }
 

@@ -359,6 +359,7 @@ impl<I: Io> Reactor<I> {
                 }
             }
         }
+        self.hub.tell_drained(index, app);
         if self.hub.cork_waits(index) {
             self.flush_peer(index, app);
         } else {
