@@ -68,6 +68,14 @@ pub use wire::frame::FrameError;
 pub use wire::handshake::{Extension, Params, Value as ParamValue};
 pub use wire::head::HeadError;
 
+/// The layers below, for this project's own benches and fuzz targets. Not part of the API.
+#[cfg(feature = "sim")]
+#[doc(hidden)]
+pub mod internals {
+    pub use crate::ground::{input, wheel};
+    pub use crate::wire::{body, close, frame, handshake, head, mask, utf8};
+}
+
 /// The README's examples are compiled too.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
