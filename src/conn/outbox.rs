@@ -170,15 +170,22 @@ impl Outbox {
         self.push(Segment { bytes: Bytes::Shared(frame.clone()), start: 0, end, unfinished: false, tag });
     }
 
-    /// Puts bytes before everything; they were to be written before the queue came about. `begun` when they start in
-    /// the middle of a frame.
-    pub fn prepend(&mut self, bytes: Vec<u8>, begun: bool) {
-        self.mid_frame = begun;
-        self.urgent.at = if begun { bytes.len() } else { 0 };
+    /// Puts bytes before everything; they were to be written before the queue came about. They may start in the middle
+    /// of a frame, or with a response that no frame may overtake, so urgent frames go behind them.
+    pub fn prepend(&mut self, bytes: Vec<u8>) {
+        self.mid_frame = true;
+        self.urgent.at += bytes.len();
         let segment = Segment::owned(bytes);
         self.len += segment.len();
         self.charge += segment.charge();
         self.segments.push_front(segment);
+    }
+
+    /// Lets no urgent frame overtake what waits now: it is HTTP, and frames begin behind it.
+    pub fn fence(&mut self) {
+        let Some(last) = self.segments.len().checked_sub(1) else { return };
+        self.segments.iter_mut().take(last).for_each(|segment| segment.unfinished = true);
+        self.mid_frame = true;
     }
 
     /// Appends a frame of a message that is being sent in parts; `last` ends the message and lets go of what waited.
@@ -218,12 +225,19 @@ impl Outbox {
         add(before);
         let mut until_urgent = if self.urgent.bytes.is_empty() { usize::MAX } else { self.urgent.at };
         for segment in self.segments.iter().take(SLICES) {
-            if until_urgent == 0 {
+            let mut bytes = segment.bytes();
+            // Later frames may have been appended to the segment behind whose end the urgent ones were to go.
+            if until_urgent <= bytes.len() {
+                let (before, after) = bytes.split_at(until_urgent);
+                add(before);
                 add(&self.urgent.bytes);
+                bytes = after;
                 until_urgent = usize::MAX;
             }
-            add(segment.bytes());
-            until_urgent = until_urgent.saturating_sub(segment.len());
+            add(bytes);
+            if until_urgent != usize::MAX {
+                until_urgent -= segment.len();
+            }
         }
         if until_urgent == 0 {
             add(&self.urgent.bytes);
@@ -241,10 +255,13 @@ impl Outbox {
                 continue;
             }
             let Some(front) = self.segments.front_mut() else { break };
-            let step = sent.min(front.len());
+            let mut step = sent.min(front.len());
+            if !self.urgent.bytes.is_empty() {
+                step = step.min(self.urgent.at);
+                self.urgent.at -= step;
+            }
             front.start += step;
             sent -= step;
-            self.urgent.at = self.urgent.at.saturating_sub(step);
             self.mid_frame = front.len() > 0 || front.unfinished;
             if front.len() == 0 {
                 self.charge -= front.charge();
@@ -433,6 +450,36 @@ mod tests {
         assert_eq!(outbox.len(), 3 + 5 + 4);
         assert_eq!(drain(&mut outbox, 100), b"wo!otherfour");
         assert_eq!(ledger.get(), 0);
+    }
+
+    #[test]
+    fn a_control_frame_keeps_its_place_when_data_joins_the_segment_before_it() {
+        for step in [1, 2, 3, 5, 100] {
+            let mut outbox = Outbox::default();
+            text(&mut outbox, "begun");
+            outbox.advance(1);
+            outbox.urgent(b"PONG", true);
+            text(&mut outbox, "later");
+            assert_eq!(drain(&mut outbox, step), b"egunPONGlater");
+        }
+    }
+
+    #[test]
+    fn a_control_frame_overtakes_no_http() {
+        let mut outbox = Outbox::default();
+        outbox.append_owned(b"HTTP/1.1 200 OK", vec![b'.'; COALESCE_MAX]);
+        text(&mut outbox, "HTTP/1.1 101");
+        outbox.fence();
+        outbox.urgent(b"PONG", true);
+        text(&mut outbox, "frame");
+        let sent = drain(&mut outbox, 100_000);
+        assert!(sent.ends_with(b"..HTTP/1.1 101PONGframe"));
+        // Nor one that was still in the loop's buffer.
+        let mut outbox = Outbox::default();
+        outbox.urgent(b"PONG", true);
+        text(&mut outbox, "frame");
+        outbox.prepend(b"HTTP/1.1 101".to_vec());
+        assert_eq!(drain(&mut outbox, 3), b"HTTP/1.1 101PONGframe");
     }
 
     /// Length and order against a plain byte string, over random operations.

@@ -153,6 +153,9 @@ impl Hub {
         self.with(index, |conn, _| conn.trigger(Trigger::Upgraded));
         let slot = &mut self.slots.0[index as usize];
         slot.conn.extra = None;
+        if let Some(outbox) = &mut slot.conn.outbox {
+            outbox.fence();
+        }
         slot.conn.flags.set(Flags::ANNOUNCED, true);
         slot.marks.set(Marks::OPEN, true);
         let scope = slot.scope;

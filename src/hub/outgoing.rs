@@ -277,7 +277,7 @@ impl Hub {
             let rest = self.cork[sent..].to_vec();
             self.reserve(index, rest.len());
             if self.slots.0[index as usize].conn.phase != Phase::Closed {
-                self.with(index, |conn, _| conn.outbox.get_or_insert_default().prepend(rest, sent > 0));
+                self.with(index, |conn, _| conn.outbox.get_or_insert_default().prepend(rest));
                 self.settle(index);
             }
         }
