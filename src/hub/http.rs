@@ -268,30 +268,26 @@ impl Hub {
 
     pub(super) fn end_stream(&mut self, id: ConnId) -> bool {
         let Some(index) = self.find_in(id, Phase::Reply) else { return false };
-        if self.http(index).is_none_or(|http| !http.stream_begun) {
-            return false;
-        }
-        self.finish_stream(index);
-        true
-    }
-
-    fn finish_stream(&mut self, index: u32) {
-        let Some(http) = self.http(index) else { return };
+        let Some(http) = self.http(index).filter(|http| http.stream_begun) else { return false };
         http.stream_begun = false;
         let (keep, chunked) = (http.keep, http.stream == Stream::Chunked);
         if chunked {
             self.with(index, |conn, loan| conn.write(loan, 8, write_last_chunk));
         }
         self.after_answer(index, keep);
+        true
     }
 
-    /// The application has not answered in time.
+    /// The application has not answered in time. A stream is ended in order, but with the connection, so that the
+    /// application hears of it.
     pub(super) fn reply_due(&mut self, index: u32) {
-        if self.http(index).is_some_and(|http| http.stream_begun) {
-            self.slots.0[index as usize].conn.extra().closed = None;
-            return self.finish_stream(index);
+        let Some(http) = self.http(index).filter(|http| http.stream_begun) else {
+            return self.reject(index, 503, "no answer in time".into(), Cause::ReplyTimeout);
+        };
+        if http.stream == Stream::Chunked {
+            self.with(index, |conn, loan| conn.write(loan, 8, write_last_chunk));
         }
-        self.reject(index, 503, "no answer in time".into(), Cause::ReplyTimeout);
+        self.ending(index, Closed::new(By::Server, Cause::ReplyTimeout));
     }
 
     /// Answers with an error and ends the connection. To a client's own connection there is nobody to answer.
