@@ -106,6 +106,7 @@ pub struct Outbox {
     segments: VecDeque<Segment>,
     /// What other messages wait for while a message is being sent in parts (RFC 6455 §5.4 forbids mixing them).
     held: VecDeque<Segment>,
+    held_len: usize,
     in_parts: bool,
     /// Bytes of the frame at the front have been sent, but not all.
     mid_frame: bool,
@@ -120,6 +121,11 @@ impl Outbox {
     /// Unsent bytes.
     pub fn len(&self) -> usize {
         self.len
+    }
+
+    /// Unsent bytes that may be sent now: all but those that wait for the end of a message sent in parts.
+    pub fn sendable(&self) -> usize {
+        self.len - self.held_len
     }
 
     /// True when nothing waits and no message is open.
@@ -141,8 +147,16 @@ impl Outbox {
     pub fn append(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         let queue = if self.in_parts { &mut self.held } else { &mut self.segments };
         let (grown, charged) = append_to(queue, write);
-        self.len += grown;
-        self.charge += charged;
+        self.grow(grown, charged);
+    }
+
+    /// The queue that takes new frames has grown.
+    fn grow(&mut self, len: usize, charge: usize) {
+        self.len += len;
+        self.charge += charge;
+        if self.in_parts {
+            self.held_len += len;
+        }
     }
 
     /// Appends a frame whose header is `header`; a long payload is moved in, not copied.
@@ -196,7 +210,17 @@ impl Outbox {
         self.in_parts = !last;
         if last {
             self.segments.append(&mut self.held);
+            self.held_len = 0;
         }
+    }
+
+    /// Gives up a message that is being sent in parts, and with it what waits for its end: a Close follows, which may
+    /// stand inside the message (RFC 6455 §5.4), and nothing behind it.
+    pub fn abandon_parts(&mut self) {
+        self.charge -= self.held.iter().map(Segment::charge).sum::<usize>();
+        self.len -= std::mem::take(&mut self.held_len);
+        self.held.clear();
+        self.in_parts = false;
     }
 
     /// Puts a control frame before all data that has not been begun. With `replace`, it takes the place of an urgent
@@ -306,7 +330,11 @@ impl Outbox {
         let Some(old) = queue.iter_mut().skip(begun).rfind(|segment| segment.tag == tag) else {
             return false;
         };
-        self.len = self.len - old.len() + frame.bytes().len();
+        let (before, after) = (old.len(), frame.bytes().len());
+        self.len = self.len - before + after;
+        if self.in_parts {
+            self.held_len = self.held_len - before + after;
+        }
         // An urgent frame stands at a frame's end; those behind it in the queue do not move it.
         old.bytes = Bytes::Shared(frame.clone());
         old.end = frame.bytes().len();
@@ -318,8 +346,7 @@ impl Outbox {
     }
 
     fn push(&mut self, segment: Segment) {
-        self.len += segment.len();
-        self.charge += segment.charge();
+        self.grow(segment.len(), segment.charge());
         let queue = if self.in_parts { &mut self.held } else { &mut self.segments };
         queue.push_back(segment);
     }
@@ -434,6 +461,14 @@ mod tests {
         outbox.append_part(true, |out| out.extend_from_slice(b"c]"));
         assert_eq!(drain(&mut outbox, 2), b"c]other");
         assert!(outbox.is_idle());
+        // What was to follow a message that is given up is given up, too.
+        outbox.append_part(false, |out| out.extend_from_slice(b"[a"));
+        text(&mut outbox, "other");
+        assert_eq!((outbox.len(), outbox.sendable()), (7, 2));
+        outbox.abandon_parts();
+        text(&mut outbox, "CLOSE");
+        assert_eq!(drain(&mut outbox, 100), b"[aCLOSE");
+        assert_eq!((outbox.is_idle(), outbox.charge()), (true, 0));
     }
 
     #[test]

@@ -154,7 +154,10 @@ impl Hub {
             self.doom(index, Closed::new(By::Server, Cause::SlowConsumer), true);
             return Sent::Gone;
         }
-        self.mark_dirty(index);
+        let sendable = self.slots.0[index as usize].conn.sendable();
+        if sendable > 0 {
+            self.mark_dirty(index);
+        }
         if backlog <= self.limits.backlog_high {
             return Sent::Ok;
         }
@@ -162,10 +165,14 @@ impl Hub {
         let conn = &mut self.slots.0[index as usize].conn;
         if !conn.flags.has(Flags::HIGH) {
             conn.flags.set(Flags::HIGH, true);
-            if let Some(outbox) = &mut conn.outbox {
-                outbox.high_since = Some(tick);
-            }
             self.stats.backlog_highs += 1;
+        }
+        // The peer's time to take it runs while there is something that it could take.
+        if let Some(outbox) = &mut conn.outbox
+            && outbox.high_since.is_none()
+            && sendable > 0
+        {
+            outbox.high_since = Some(tick);
             self.arm(index);
         }
         Sent::High
@@ -288,10 +295,10 @@ impl Hub {
     pub fn flushed(&mut self, index: u32, blocked: bool, app: &mut dyn Handler) -> Next {
         let low = self.limits.backlog_low;
         let slot = &mut self.slots.0[index as usize];
-        let backlog = slot.conn.backlog();
+        let (backlog, sendable) = (slot.conn.backlog(), slot.conn.sendable());
         slot.marks.set(Marks::DIRTY, false);
         slot.marks.set(Marks::BLOCKED, blocked);
-        if backlog > 0 && !blocked {
+        if sendable > 0 && !blocked {
             self.mark_dirty(index);
         }
         let slot = &mut self.slots.0[index as usize];
@@ -299,13 +306,17 @@ impl Hub {
             self.with(index, |conn, _| conn.outbox = None);
         }
         let slot = &mut self.slots.0[index as usize];
-        if slot.conn.flags.has(Flags::HIGH) && backlog <= low {
-            slot.conn.flags.set(Flags::HIGH, false);
+        // What waits for the rest of a message sent in parts waits for the application, which waits for this call.
+        let waits_for_part = backlog > 0 && sendable == 0;
+        if slot.conn.flags.has(Flags::HIGH) && (backlog <= low || waits_for_part) {
             if let Some(outbox) = &mut slot.conn.outbox {
                 outbox.high_since = None;
             }
+            slot.conn.flags.set(Flags::HIGH, backlog > low);
             let announced = slot.conn.flags.has(Flags::ANNOUNCED);
-            self.resume(index);
+            if backlog <= low {
+                self.resume(index);
+            }
             if announced {
                 self.scope = self.slots.0[index as usize].scope;
                 let id = self.id(index);
