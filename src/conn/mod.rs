@@ -535,8 +535,13 @@ impl Connection {
             return self.send(message.borrowed(), loan);
         }
         let outbox = self.outbox.get_or_insert_default();
-        // A message in several frames must stay together, so it is never replaced.
-        let tag = if frames.len() == 1 { tag } else { 0 };
+        // A message in several frames must stay together, so it is never replaced; nor may a later one go before it.
+        let tag = if frames.len() == 1 {
+            tag
+        } else {
+            outbox.settle_tag(tag);
+            0
+        };
         for frame in frames {
             outbox.append_shared(frame, tag);
         }

@@ -184,6 +184,12 @@ impl Outbox {
         self.push(Segment { bytes: Bytes::Shared(frame.clone()), start: 0, end, unfinished: false, tag });
     }
 
+    /// Lets no later frame take the place of one with this tag: one that cannot takes its place behind it.
+    pub fn settle_tag(&mut self, tag: u32) {
+        let all = self.segments.iter_mut().chain(&mut self.held);
+        all.filter(|segment| segment.tag == tag).for_each(|segment| segment.tag = 0);
+    }
+
     /// Puts bytes before everything; they were to be written before the queue came about. They may start in the middle
     /// of a frame, or with a response that no frame may overtake, so urgent frames go behind them.
     pub fn prepend(&mut self, bytes: Vec<u8>) {
@@ -484,6 +490,12 @@ mod tests {
         outbox.append_shared(&frame("four"), 7);
         assert_eq!(outbox.len(), 3 + 5 + 4);
         assert_eq!(drain(&mut outbox, 100), b"wo!otherfour");
+        // What comes behind a message that cannot be replaced does not go before it.
+        outbox.append_shared(&frame("old"), 7);
+        outbox.settle_tag(7);
+        outbox.append_shared(&frame("long"), 0);
+        outbox.append_shared(&frame("new"), 7);
+        assert_eq!(drain(&mut outbox, 100), b"oldlongnew");
         assert_eq!(ledger.get(), 0);
     }
 
