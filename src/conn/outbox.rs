@@ -160,7 +160,7 @@ impl Outbox {
     }
 
     /// Appends a frame whose header is `header`; a long payload is moved in, not copied.
-    pub fn append_owned(&mut self, header: &[u8], payload: Vec<u8>) {
+    pub fn append_owned(&mut self, header: &[u8], mut payload: Vec<u8>) {
         if payload.len() < COALESCE_MAX {
             return self.append(|out| {
                 out.reserve(header.len() + payload.len());
@@ -169,6 +169,8 @@ impl Outbox {
             });
         }
         self.push(Segment { unfinished: true, ..Segment::owned(header.to_vec()) });
+        // Room that the application left over would count as ours.
+        payload.shrink_to_fit();
         self.push(Segment::owned(payload));
     }
 

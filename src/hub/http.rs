@@ -177,6 +177,9 @@ impl Hub {
         };
         let body = if bodiless { &[][..] } else { &response.body };
         let persist = persist(keep, version);
+        if !self.reserve(index, body.len() + 256) {
+            return;
+        }
         self.with(index, |conn, loan| {
             conn.write(loan, body.len() + 256, |out| {
                 let framing = Framing::Length(response.body.len() as u64);
@@ -221,7 +224,7 @@ impl Hub {
             http.stream_begun = true;
         }
         self.enter(index, self.limits.reply_timeout);
-        if !response.body.is_empty() {
+        if !response.body.is_empty() && self.reserve(index, response.body.len() + 32) {
             self.stream_piece(index, &response.body);
         }
         self.settle(index);
@@ -252,6 +255,9 @@ impl Hub {
         if bytes.is_empty() {
             // An empty chunk would end the stream (RFC 9112 §7.1).
             return Sent::Ok;
+        }
+        if !self.reserve(index, bytes.len() + 32) {
+            return Sent::Gone;
         }
         self.stream_piece(index, bytes);
         self.settle(index)
