@@ -146,8 +146,9 @@ impl Outbox {
     /// Appends what `write` writes: whole frames, or a response.
     pub fn append(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         let queue = if self.in_parts { &mut self.held } else { &mut self.segments };
-        let (grown, charged) = append_to(queue, write);
-        self.grow(grown, charged);
+        let (grown, before, after) = append_to(queue, write);
+        self.charge -= before;
+        self.grow(grown, after);
     }
 
     /// The queue that takes new frames has grown.
@@ -212,9 +213,9 @@ impl Outbox {
 
     /// Appends a frame of a message that is being sent in parts; `last` ends the message and lets go of what waited.
     pub fn append_part(&mut self, last: bool, write: impl FnOnce(&mut Vec<u8>)) {
-        let (grown, charged) = append_to(&mut self.segments, write);
+        let (grown, before, after) = append_to(&mut self.segments, write);
         self.len += grown;
-        self.charge += charged;
+        self.charge = self.charge - before + after;
         self.in_parts = !last;
         if last {
             self.segments.append(&mut self.held);
@@ -360,8 +361,9 @@ impl Outbox {
     }
 }
 
-/// Lets `write` append to the last segment, or to a new one; returns by how much length and charge grew.
-fn append_to(queue: &mut VecDeque<Segment>, write: impl FnOnce(&mut Vec<u8>)) -> (usize, usize) {
+/// Lets `write` append to the last segment, or to a new one; returns by how much its length grew,
+/// and the charge for what was touched before and after.
+fn append_to(queue: &mut VecDeque<Segment>, write: impl FnOnce(&mut Vec<u8>)) -> (usize, usize, usize) {
     if let Some(last) = queue.back_mut()
         && let Bytes::Owned(bytes) = &mut last.bytes
         && bytes.len() < COALESCE_MAX
@@ -369,12 +371,16 @@ fn append_to(queue: &mut VecDeque<Segment>, write: impl FnOnce(&mut Vec<u8>)) ->
         let (len, room) = (bytes.len(), bytes.capacity());
         write(bytes);
         last.end = bytes.len();
-        return (bytes.len() - len, bytes.capacity() - room);
+        if bytes.len() >= COALESCE_MAX {
+            // Nothing more joins it: the room to double into would only count against the limits.
+            bytes.shrink_to_fit();
+        }
+        return (bytes.len() - len, room, bytes.capacity());
     }
     let mut bytes = Vec::new();
     write(&mut bytes);
     let segment = Segment::owned(bytes);
-    let grown = (segment.len(), segment.charge());
+    let grown = (segment.len(), 0, segment.charge());
     queue.push_back(segment);
     grown
 }
