@@ -479,12 +479,15 @@ impl Connection {
     /// (RFC 6455 §5.5.3).
     pub fn control(&mut self, opcode: Opcode, payload: &[u8], loan: &mut Loan<'_>) {
         let key = self.key(loan.rng);
-        match &mut self.outbox {
-            None => self.write(loan, payload.len(), |out| frame::append(out, true, opcode, payload, key)),
-            Some(outbox) => {
+        match &mut loan.cork {
+            Some(cork) if self.outbox.is_none() && cork.len() + payload.len() < loan.limits.cork_bytes => {
+                frame::append(cork, true, opcode, payload, key);
+            }
+            // Also where the loop's write buffer is full: as ordinary data it would come behind a later one.
+            _ => {
                 let mut bytes = Vec::new();
                 frame::append(&mut bytes, true, opcode, payload, key);
-                outbox.urgent(&bytes, opcode == Opcode::Pong);
+                self.outbox.get_or_insert_default().urgent(&bytes, opcode == Opcode::Pong);
             }
         }
     }
