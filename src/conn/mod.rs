@@ -207,6 +207,11 @@ impl Connection {
         self.outbox.as_ref().map_or(0, |outbox| outbox.len())
     }
 
+    /// Unsent bytes that may be sent now.
+    pub fn sendable(&self) -> usize {
+        self.outbox.as_ref().map_or(0, |outbox| outbox.sendable())
+    }
+
     /// Memory held by backlog and incomplete input, shared frames not counted.
     pub fn charge(&self) -> usize {
         let input = self.received.as_ref().map_or(0, |received| match &**received {
@@ -458,12 +463,11 @@ impl Connection {
     fn write_close(&mut self, code: Option<u16>, reason: &str, loan: &mut Loan<'_>) {
         let (bytes, len) = code.map_or(([0; frame::CONTROL_MAX], 0), |code| close::payload(code, reason));
         self.flags.set(Flags::CLOSE_SENT, true);
-        let key = self.key(loan.rng);
-        let append = |out: &mut Vec<u8>| frame::append(out, true, Opcode::Close, &bytes[..len], key);
-        match &mut self.outbox {
-            Some(outbox) => outbox.append_last(append),
-            None => self.write(loan, len, append),
+        if let Some(outbox) = &mut self.outbox {
+            outbox.abandon_parts();
         }
+        let key = self.key(loan.rng);
+        self.write(loan, len, |out| frame::append(out, true, Opcode::Close, &bytes[..len], key));
     }
 
     /// A masking key where we are the client (RFC 6455 §5.3).
@@ -484,12 +488,15 @@ impl Connection {
     /// (RFC 6455 §5.5.3).
     pub fn control(&mut self, opcode: Opcode, payload: &[u8], loan: &mut Loan<'_>) {
         let key = self.key(loan.rng);
-        match &mut self.outbox {
-            None => self.write(loan, payload.len(), |out| frame::append(out, true, opcode, payload, key)),
-            Some(outbox) => {
+        match &mut loan.cork {
+            Some(cork) if self.outbox.is_none() && cork.len() + payload.len() < loan.limits.cork_bytes => {
+                frame::append(cork, true, opcode, payload, key);
+            }
+            // Also where the loop's write buffer is full: as ordinary data it would come behind a later one.
+            _ => {
                 let mut bytes = Vec::new();
                 frame::append(&mut bytes, true, opcode, payload, key);
-                outbox.urgent(&bytes, opcode == Opcode::Pong);
+                self.outbox.get_or_insert_default().urgent(&bytes, opcode == Opcode::Pong);
             }
         }
     }
@@ -540,8 +547,13 @@ impl Connection {
             return self.send(message.borrowed(), loan);
         }
         let outbox = self.outbox.get_or_insert_default();
-        // A message in several frames must stay together, so it is never replaced.
-        let tag = if frames.len() == 1 { tag } else { 0 };
+        // A message in several frames must stay together, so it is never replaced; nor may a later one go before it.
+        let tag = if frames.len() == 1 {
+            tag
+        } else {
+            outbox.settle_tag(tag);
+            0
+        };
         for frame in frames {
             outbox.append_shared(frame, tag);
         }

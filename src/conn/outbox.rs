@@ -106,6 +106,7 @@ pub struct Outbox {
     segments: VecDeque<Segment>,
     /// What other messages wait for while a message is being sent in parts (RFC 6455 §5.4 forbids mixing them).
     held: VecDeque<Segment>,
+    held_len: usize,
     in_parts: bool,
     /// Bytes of the frame at the front have been sent, but not all.
     mid_frame: bool,
@@ -122,14 +123,14 @@ impl Outbox {
         self.len
     }
 
+    /// Unsent bytes that may be sent now: all but those that wait for the end of a message sent in parts.
+    pub fn sendable(&self) -> usize {
+        self.len - self.held_len
+    }
+
     /// True when nothing waits and no message is open.
     pub fn is_idle(&self) -> bool {
         self.len == 0 && !self.in_parts
-    }
-
-    /// True when there is something to be written now: what waits for the end of a message in parts is not.
-    pub fn has_next(&self) -> bool {
-        !self.segments.is_empty() || !self.urgent.bytes.is_empty()
     }
 
     /// Memory held besides shared frames, in bytes.
@@ -145,13 +146,22 @@ impl Outbox {
     /// Appends what `write` writes: whole frames, or a response.
     pub fn append(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         let queue = if self.in_parts { &mut self.held } else { &mut self.segments };
-        let (grown, charged) = append_to(queue, write);
-        self.len += grown;
-        self.charge += charged;
+        let (grown, before, after) = append_to(queue, write);
+        self.charge -= before;
+        self.grow(grown, after);
+    }
+
+    /// The queue that takes new frames has grown.
+    fn grow(&mut self, len: usize, charge: usize) {
+        self.len += len;
+        self.charge += charge;
+        if self.in_parts {
+            self.held_len += len;
+        }
     }
 
     /// Appends a frame whose header is `header`; a long payload is moved in, not copied.
-    pub fn append_owned(&mut self, header: &[u8], payload: Vec<u8>) {
+    pub fn append_owned(&mut self, header: &[u8], mut payload: Vec<u8>) {
         if payload.len() < COALESCE_MAX {
             return self.append(|out| {
                 out.reserve(header.len() + payload.len());
@@ -160,6 +170,8 @@ impl Outbox {
             });
         }
         self.push(Segment { unfinished: true, ..Segment::owned(header.to_vec()) });
+        // Room that the application left over would count as ours.
+        payload.shrink_to_fit();
         self.push(Segment::owned(payload));
     }
 
@@ -175,15 +187,10 @@ impl Outbox {
         self.push(Segment { bytes: Bytes::Shared(frame.clone()), start: 0, end, unfinished: false, tag });
     }
 
-    /// Appends a frame after which no other may be sent (RFC 6455 §5.5.1): a message in parts stays unfinished, and
-    /// what waited for its end is dropped.
-    pub fn append_last(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        self.in_parts = false;
-        for segment in self.held.drain(..) {
-            self.len -= segment.len();
-            self.charge -= segment.charge();
-        }
-        self.append(write);
+    /// Lets no later frame take the place of one with this tag: one that cannot takes its place behind it.
+    pub fn settle_tag(&mut self, tag: u32) {
+        let all = self.segments.iter_mut().chain(&mut self.held);
+        all.filter(|segment| segment.tag == tag).for_each(|segment| segment.tag = 0);
     }
 
     /// Puts bytes before everything; they were to be written before the queue came about. They may start in the middle
@@ -206,13 +213,23 @@ impl Outbox {
 
     /// Appends a frame of a message that is being sent in parts; `last` ends the message and lets go of what waited.
     pub fn append_part(&mut self, last: bool, write: impl FnOnce(&mut Vec<u8>)) {
-        let (grown, charged) = append_to(&mut self.segments, write);
+        let (grown, before, after) = append_to(&mut self.segments, write);
         self.len += grown;
-        self.charge += charged;
+        self.charge = self.charge - before + after;
         self.in_parts = !last;
         if last {
             self.segments.append(&mut self.held);
+            self.held_len = 0;
         }
+    }
+
+    /// Gives up a message that is being sent in parts, and with it what waits for its end: a Close follows, which may
+    /// stand inside the message (RFC 6455 §5.4), and nothing behind it.
+    pub fn abandon_parts(&mut self) {
+        self.charge -= self.held.iter().map(Segment::charge).sum::<usize>();
+        self.len -= std::mem::take(&mut self.held_len);
+        self.held.clear();
+        self.in_parts = false;
     }
 
     /// Puts a control frame before all data that has not been begun. With `replace`, it takes the place of an urgent
@@ -322,7 +339,11 @@ impl Outbox {
         let Some(old) = queue.iter_mut().skip(begun).rfind(|segment| segment.tag == tag) else {
             return false;
         };
-        self.len = self.len - old.len() + frame.bytes().len();
+        let (before, after) = (old.len(), frame.bytes().len());
+        self.len = self.len - before + after;
+        if self.in_parts {
+            self.held_len = self.held_len - before + after;
+        }
         // An urgent frame stands at a frame's end; those behind it in the queue do not move it.
         old.bytes = Bytes::Shared(frame.clone());
         old.end = frame.bytes().len();
@@ -334,15 +355,15 @@ impl Outbox {
     }
 
     fn push(&mut self, segment: Segment) {
-        self.len += segment.len();
-        self.charge += segment.charge();
+        self.grow(segment.len(), segment.charge());
         let queue = if self.in_parts { &mut self.held } else { &mut self.segments };
         queue.push_back(segment);
     }
 }
 
-/// Lets `write` append to the last segment, or to a new one; returns by how much length and charge grew.
-fn append_to(queue: &mut VecDeque<Segment>, write: impl FnOnce(&mut Vec<u8>)) -> (usize, usize) {
+/// Lets `write` append to the last segment, or to a new one; returns by how much its length grew,
+/// and the charge for what was touched before and after.
+fn append_to(queue: &mut VecDeque<Segment>, write: impl FnOnce(&mut Vec<u8>)) -> (usize, usize, usize) {
     if let Some(last) = queue.back_mut()
         && let Bytes::Owned(bytes) = &mut last.bytes
         && bytes.len() < COALESCE_MAX
@@ -350,12 +371,16 @@ fn append_to(queue: &mut VecDeque<Segment>, write: impl FnOnce(&mut Vec<u8>)) ->
         let (len, room) = (bytes.len(), bytes.capacity());
         write(bytes);
         last.end = bytes.len();
-        return (bytes.len() - len, bytes.capacity() - room);
+        if bytes.len() >= COALESCE_MAX {
+            // Nothing more joins it: the room to double into would only count against the limits.
+            bytes.shrink_to_fit();
+        }
+        return (bytes.len() - len, room, bytes.capacity());
     }
     let mut bytes = Vec::new();
     write(&mut bytes);
     let segment = Segment::owned(bytes);
-    let grown = (segment.len(), segment.charge());
+    let grown = (segment.len(), 0, segment.charge());
     queue.push_back(segment);
     grown
 }
@@ -450,6 +475,14 @@ mod tests {
         outbox.append_part(true, |out| out.extend_from_slice(b"c]"));
         assert_eq!(drain(&mut outbox, 2), b"c]other");
         assert!(outbox.is_idle());
+        // What was to follow a message that is given up is given up, too.
+        outbox.append_part(false, |out| out.extend_from_slice(b"[a"));
+        text(&mut outbox, "other");
+        assert_eq!((outbox.len(), outbox.sendable()), (7, 2));
+        outbox.abandon_parts();
+        text(&mut outbox, "CLOSE");
+        assert_eq!(drain(&mut outbox, 100), b"[aCLOSE");
+        assert_eq!((outbox.is_idle(), outbox.charge()), (true, 0));
     }
 
     #[test]
@@ -465,6 +498,12 @@ mod tests {
         outbox.append_shared(&frame("four"), 7);
         assert_eq!(outbox.len(), 3 + 5 + 4);
         assert_eq!(drain(&mut outbox, 100), b"wo!otherfour");
+        // What comes behind a message that cannot be replaced does not go before it.
+        outbox.append_shared(&frame("old"), 7);
+        outbox.settle_tag(7);
+        outbox.append_shared(&frame("long"), 0);
+        outbox.append_shared(&frame("new"), 7);
+        assert_eq!(drain(&mut outbox, 100), b"oldlongnew");
         assert_eq!(ledger.get(), 0);
     }
 

@@ -294,7 +294,8 @@ impl Hub {
         self.ending(index, Closed::new(By::Application, Cause::Close));
     }
 
-    /// The application has not answered in time.
+    /// The application has not answered in time. A stream is ended in order, but with the connection, so that the
+    /// application hears of it.
     pub(super) fn reply_due(&mut self, index: u32) {
         if self.http(index).is_some_and(|http| http.stream_begun) {
             return self.finish_stream(index, Closed::new(By::Server, Cause::ReplyTimeout));

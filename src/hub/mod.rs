@@ -28,7 +28,7 @@ use self::admission::{Rate, Sources};
 use self::context::Context;
 use self::deadlines::{Shutdown, Timer, tick_of};
 use self::handler::Handler;
-use self::outgoing::{Sent, has_next};
+use self::outgoing::Sent;
 use self::stats::Stats;
 use self::topics::Topics;
 use crate::conn::closed::{By, Cause, Closed};
@@ -498,7 +498,7 @@ impl Hub {
                 !idle || slot.conn.outbox.is_none() || slot.conn.flags.has(Flags::HIGH) || in_parts(slot)
             );
             assert!(
-                !has_next(&slot.conn) || slot.marks.has(Marks::DIRTY | Marks::BLOCKED),
+                slot.conn.sendable() == 0 || slot.marks.has(Marks::DIRTY | Marks::BLOCKED),
                 "{backlog} bytes that nobody will write: {slot:?}"
             );
         }

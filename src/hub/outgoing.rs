@@ -12,7 +12,7 @@ use crate::conn::closed::{By, Cause, Closed};
 use crate::conn::message::{Kind, Message};
 use crate::conn::outbox::{SLICES, SharedFrame};
 use crate::conn::phase::Phase;
-use crate::conn::{Connection, Flags, opcode};
+use crate::conn::{Flags, opcode};
 use crate::ground::id::ConnId;
 use crate::wire::frame::{self, Opcode};
 
@@ -156,7 +156,10 @@ impl Hub {
             self.doom(index, Closed::new(By::Server, Cause::SlowConsumer), true);
             return Sent::Gone;
         }
-        self.mark_dirty(index);
+        let sendable = self.slots.0[index as usize].conn.sendable();
+        if sendable > 0 {
+            self.mark_dirty(index);
+        }
         if backlog <= self.limits.backlog_high {
             return Sent::Ok;
         }
@@ -164,10 +167,14 @@ impl Hub {
         let conn = &mut self.slots.0[index as usize].conn;
         if !conn.flags.has(Flags::HIGH) {
             conn.flags.set(Flags::HIGH, true);
-            if let Some(outbox) = &mut conn.outbox {
-                outbox.high_since = Some(tick);
-            }
             self.stats.backlog_highs += 1;
+        }
+        // The peer's time to take it runs while there is something that it could take.
+        if let Some(outbox) = &mut conn.outbox
+            && outbox.high_since.is_none()
+            && sendable > 0
+        {
+            outbox.high_since = Some(tick);
             self.arm(index);
         }
         Sent::High
@@ -290,10 +297,10 @@ impl Hub {
     pub fn flushed(&mut self, index: u32, blocked: bool, app: &mut dyn Handler) -> Next {
         let low = self.limits.backlog_low;
         let slot = &mut self.slots.0[index as usize];
-        let backlog = slot.conn.backlog();
+        let (backlog, sendable) = (slot.conn.backlog(), slot.conn.sendable());
         slot.marks.set(Marks::DIRTY, false);
         slot.marks.set(Marks::BLOCKED, blocked);
-        if has_next(&slot.conn) && !blocked {
+        if sendable > 0 && !blocked {
             self.mark_dirty(index);
         }
         let slot = &mut self.slots.0[index as usize];
@@ -301,11 +308,13 @@ impl Hub {
             self.with(index, |conn, _| conn.outbox = None);
         }
         let slot = &mut self.slots.0[index as usize];
-        if slot.conn.flags.has(Flags::HIGH) && backlog <= low {
-            slot.conn.flags.set(Flags::HIGH, false);
+        // What waits for the rest of a message sent in parts waits for the application, which waits for this call.
+        let waits_for_part = backlog > 0 && sendable == 0;
+        if slot.conn.flags.has(Flags::HIGH) && (backlog <= low || waits_for_part) {
             if let Some(outbox) = &mut slot.conn.outbox {
                 outbox.high_since = None;
             }
+            slot.conn.flags.set(Flags::HIGH, backlog > low);
             let announced = slot.conn.flags.has(Flags::ANNOUNCED);
             slot.marks.set(Marks::DRAIN_OWED, announced);
             // It has taken what we sent: that is life too, and idleness counts from here.
@@ -321,10 +330,11 @@ impl Hub {
         self.after_last_byte(index)
     }
 
-    /// Pays the application the `on_drain` that it is owed, if the backlog has not risen again meanwhile.
+    /// Pays the application the `on_drain` that it is owed, if what can be sent has not risen again meanwhile.
     pub fn tell_drained(&mut self, index: u32, app: &mut dyn Handler) {
         let slot = &mut self.slots.0[index as usize];
-        if slot.marks.has(Marks::DRAIN_OWED) && !slot.conn.flags.has(Flags::HIGH) {
+        let low = !slot.conn.flags.has(Flags::HIGH) || slot.conn.sendable() == 0;
+        if slot.marks.has(Marks::DRAIN_OWED) && low {
             slot.marks.set(Marks::DRAIN_OWED, false);
             if slot.conn.phase != Phase::Closed {
                 self.scope = slot.scope;
@@ -357,11 +367,6 @@ impl Hub {
         self.enter(index, self.limits.linger_timeout);
         Next::Shut
     }
-}
-
-/// True when there is something to write to a peer now.
-pub(super) fn has_next(conn: &Connection) -> bool {
-    conn.outbox.as_ref().is_some_and(|outbox| outbox.has_next())
 }
 
 /// What a segment of a queue costs besides its bytes, roughly: enough for the sums to stay below the maximum.

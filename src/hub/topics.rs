@@ -197,7 +197,8 @@ impl Hub {
     }
 
     /// Verifies that both kinds of lists agree.
-    pub(super) fn check_topics(&self) {
+    #[cfg(test)]
+    pub(crate) fn check_topics(&self) {
         let mut total = 0;
         for (topic, entry) in &self.topics.entries {
             total += entry.subscribers.len();
