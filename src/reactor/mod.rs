@@ -34,8 +34,6 @@ use log::{debug, warn};
 macro_rules! debug { ($($arg:tt)*) => { { let _ = format_args!($($arg)*); } }; }
 #[cfg(not(feature = "log"))]
 macro_rules! warn { ($($arg:tt)*) => { { let _ = format_args!($($arg)*); } }; }
-#[cfg(not(feature = "log"))]
-use {debug, warn};
 
 /// What a peer is told that comes when there is no descriptor for it.
 const NO_DESCRIPTOR: &[u8] =

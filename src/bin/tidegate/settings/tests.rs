@@ -38,7 +38,7 @@ fn nothing_said_gives_the_defaults() {
 #[test]
 fn every_setting_has_a_flag_that_takes_its_own_default() {
     for field in Config::fields() {
-        let default = shown(field.kind, Config::default().value(field.name).unwrap());
+        let default = shown(field.unit, Config::default().value(field.name).unwrap());
         let settings = told(&[&format!("--{}", field.name.replace('_', "-")), &default]).unwrap();
         assert_eq!(settings.config, Config::default(), "{} {default}", field.name);
     }
@@ -51,7 +51,7 @@ fn every_setting_is_a_key_of_the_file() {
             format!(
                 "{} = \"{}\"\n",
                 field.name,
-                shown(field.kind, Config::default().value(field.name).unwrap())
+                shown(field.unit, Config::default().value(field.name).unwrap())
             )
         })
         .collect();
