@@ -20,6 +20,9 @@ use crate::wire::head::{
     BodyLength, Framing, HeadError, Persist, RequestHead, Version, parse_request, write_response_head,
 };
 
+/// Room for the lines of an answer's head that are not the application's.
+const HEAD_ROOM: usize = 256;
+
 impl Hub {
     /// A head has arrived: finds out whether a body follows.
     pub(super) fn judge(&mut self, index: u32, head: Cow<'_, [u8]>, app: &mut dyn Handler) {
@@ -165,17 +168,26 @@ impl Hub {
         app.on_open(&mut Context::new(self), id);
     }
 
-    /// Answers whole.
+    /// Answers whole. An answer that alone exceeds `backlog_max` is refused like such a message: with 500.
     fn answer(&mut self, index: u32, response: &Response) {
         let Some((keep, bodiless, version)) =
             self.http(index).map(|http| (http.keep, http.bodiless, http.stream))
         else {
             return;
         };
-        let body = if bodiless { &[][..] } else { &response.body };
+        let fields: usize = response.fields().map(|(name, value)| name.len() + value.len() + 4).sum();
+        let len = response.body.len() + fields + HEAD_ROOM;
+        if len > self.limits.backlog_max {
+            self.stats.refused_messages += 1;
+            return self.reject(index, 500, "the answer exceeds backlog_max".into(), Cause::Refused(500));
+        }
+        if !self.reserve(index, len) {
+            return;
+        }
+        let body = if bodiless || has_no_body(response.status) { &[][..] } else { &response.body };
         let persist = persist(keep, version);
         self.with(index, |conn, loan| {
-            conn.write(loan, body.len() + 256, |out| {
+            conn.write(loan, body.len() + HEAD_ROOM, |out| {
                 let framing = Framing::Length(response.body.len() as u64);
                 write_response_head(out, response.status, framing, persist, response.fields());
                 out.extend_from_slice(body);
@@ -198,7 +210,7 @@ impl Hub {
 
     fn begin_stream(&mut self, index: u32, response: &Response) {
         let Some(http) = self.http(index) else { return };
-        let (keep, bodiless) = (http.keep, http.bodiless);
+        let (keep, bodiless) = (http.keep, http.bodiless || has_no_body(response.status));
         let framing = match http.stream {
             Stream::Chunked => Framing::Chunked,
             Stream::UntilEnd => Framing::UntilClose,
@@ -218,10 +230,9 @@ impl Hub {
             http.stream_begun = true;
         }
         self.enter(index, self.limits.reply_timeout);
-        if !response.body.is_empty() {
-            self.stream_piece(index, &response.body);
-        }
         self.settle(index);
+        let id = self.id(index);
+        self.stream(id, &response.body);
     }
 
     fn http(&mut self, index: u32) -> Option<&mut Http> {
@@ -249,6 +260,9 @@ impl Hub {
         if bytes.is_empty() {
             // An empty chunk would end the stream (RFC 9112 §7.1).
             return Sent::Ok;
+        }
+        if !self.reserve(index, bytes.len() + 32) {
+            return Sent::Gone;
         }
         self.stream_piece(index, bytes);
         self.settle(index)
@@ -284,9 +298,12 @@ impl Hub {
 
     /// The application has not answered in time.
     pub(super) fn reply_due(&mut self, index: u32) {
-        if self.http(index).is_some_and(|http| http.stream_begun) {
-            self.slots.0[index as usize].conn.extra().closed = None;
-            return self.finish_stream(index);
+        if let Some(http) = self.http(index).filter(|http| http.stream_begun) {
+            http.stream_begun = false;
+            if http.stream == Stream::Chunked {
+                self.with(index, |conn, loan| conn.write(loan, 8, write_last_chunk));
+            }
+            return self.ending(index, Closed::new(By::Server, Cause::ReplyTimeout));
         }
         self.reject(index, 503, "no answer in time".into(), Cause::ReplyTimeout);
     }
@@ -308,7 +325,7 @@ impl Hub {
             }
             let bodiless = self.http(index).is_some_and(|http| http.bodiless);
             self.with(index, |conn, loan| {
-                conn.write(loan, response.body.len() + 256, |out| {
+                conn.write(loan, response.body.len() + HEAD_ROOM, |out| {
                     let framing = Framing::Length(response.body.len() as u64);
                     write_response_head(out, status, framing, Persist::Close, response.fields());
                     if !bodiless {
@@ -319,6 +336,11 @@ impl Hub {
         }
         self.ending(index, closed);
     }
+}
+
+/// RFC 9110 §15.3.5, §15.4.5: no body follows the head of these, whatever the application put there.
+fn has_no_body(status: u16) -> bool {
+    matches!(status, 204 | 304)
 }
 
 fn persist(keep: bool, version: Stream) -> Persist {

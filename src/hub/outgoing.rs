@@ -178,7 +178,7 @@ impl Hub {
     }
 
     /// Makes room for `len` bytes by closing the largest debtors; false when `index` was one of them.
-    fn reserve(&mut self, index: u32, len: usize) -> bool {
+    pub(super) fn reserve(&mut self, index: u32, len: usize) -> bool {
         // A queue may double when it grows, and a segment has its own cost.
         let room = self.limits.memory_max.saturating_sub(len + SEGMENT);
         if self.memory.get() <= room {
