@@ -207,6 +207,11 @@ impl Connection {
         self.outbox.as_ref().map_or(0, |outbox| outbox.len())
     }
 
+    /// True when some of the backlog can be written now.
+    pub fn has_ready(&self) -> bool {
+        self.outbox.as_ref().is_some_and(|outbox| outbox.has_ready())
+    }
+
     /// Memory held by backlog and incomplete input, shared frames not counted.
     pub fn charge(&self) -> usize {
         let input = self.received.as_ref().map_or(0, |received| match &**received {
@@ -449,6 +454,9 @@ impl Connection {
     fn write_close(&mut self, code: Option<u16>, reason: &str, loan: &mut Loan<'_>) {
         let (bytes, len) = code.map_or(([0; frame::CONTROL_MAX], 0), |code| close::payload(code, reason));
         self.flags.set(Flags::CLOSE_SENT, true);
+        if let Some(outbox) = &mut self.outbox {
+            outbox.abandon_parts();
+        }
         let key = self.key(loan.rng);
         self.write(loan, len, |out| frame::append(out, true, Opcode::Close, &bytes[..len], key));
     }

@@ -127,6 +127,11 @@ impl Outbox {
         self.len == 0 && !self.in_parts
     }
 
+    /// True when there is something to write now: what waits for the end of a message in parts is not.
+    pub fn has_ready(&self) -> bool {
+        !self.segments.is_empty() || !self.urgent.bytes.is_empty()
+    }
+
     /// Memory held besides shared frames, in bytes.
     pub fn charge(&self) -> usize {
         self.charge + self.urgent.bytes.capacity()
@@ -189,6 +194,16 @@ impl Outbox {
         self.in_parts = !last;
         if last {
             self.segments.append(&mut self.held);
+        }
+    }
+
+    /// Gives up a message that is being sent in parts, and what waits for its end, so that a Close can follow at once
+    /// (RFC 6455 §5.4 lets control frames in between, and §5.5.1 nothing behind it).
+    pub fn abandon_parts(&mut self) {
+        self.in_parts = false;
+        for segment in std::mem::take(&mut self.held) {
+            self.len -= segment.len();
+            self.charge -= segment.charge();
         }
     }
 
@@ -414,9 +429,23 @@ mod tests {
         assert_eq!(outbox.gather(b"cork", &mut slices), 3, "what is held is not handed out");
         outbox.advance(4 + 3);
         assert!(!outbox.is_idle());
+        assert!(!outbox.has_ready());
         outbox.append_part(true, |out| out.extend_from_slice(b"c]"));
+        assert!(outbox.has_ready());
         assert_eq!(drain(&mut outbox, 2), b"c]other");
         assert!(outbox.is_idle());
+    }
+
+    #[test]
+    fn a_message_in_parts_is_given_up_for_a_close() {
+        let mut outbox = Outbox::default();
+        outbox.append_part(false, |out| out.extend_from_slice(b"[a"));
+        text(&mut outbox, "other");
+        outbox.abandon_parts();
+        text(&mut outbox, "CLOSE");
+        assert_eq!(outbox.len(), 7);
+        assert_eq!(drain(&mut outbox, 100), b"[aCLOSE");
+        assert_eq!((outbox.charge(), outbox.is_idle()), (0, true));
     }
 
     #[test]

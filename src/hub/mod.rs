@@ -492,7 +492,7 @@ impl Hub {
                 !idle || slot.conn.outbox.is_none() || slot.conn.flags.has(Flags::HIGH) || in_parts(slot)
             );
             assert!(
-                backlog == 0 || slot.marks.has(Marks::DIRTY | Marks::BLOCKED),
+                !slot.conn.has_ready() || slot.marks.has(Marks::DIRTY | Marks::BLOCKED),
                 "{backlog} bytes that nobody will write: {slot:?}"
             );
         }

@@ -291,7 +291,7 @@ impl Hub {
         let backlog = slot.conn.backlog();
         slot.marks.set(Marks::DIRTY, false);
         slot.marks.set(Marks::BLOCKED, blocked);
-        if backlog > 0 && !blocked {
+        if slot.conn.has_ready() && !blocked {
             self.mark_dirty(index);
         }
         let slot = &mut self.slots.0[index as usize];
