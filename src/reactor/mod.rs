@@ -61,7 +61,7 @@ pub struct Reactor<I: Io> {
     retry_at: Option<Duration>,
     starved: bool,
     listening: bool,
-    /// The time at the end of the last turn.
+    /// The time at which this turn began, before it waited.
     now: Duration,
 }
 
@@ -106,6 +106,11 @@ impl<I: Io> Reactor<I> {
     /// # Errors
     /// When waiting itself fails: the poller is broken.
     pub fn turn(&mut self, app: &mut dyn Handler, max_wait: Option<Duration>) -> std::io::Result<Turn> {
+        if let Some(report) = self.hub.shutdown_report() {
+            return Ok(Turn::Stopped(report));
+        }
+        // The program that drives the loop may have done something else since the last turn.
+        self.now = self.io.now();
         self.hub.set_now(self.now);
         self.hub.start(app);
         let timeout = self.timeout(max_wait);
@@ -124,17 +129,15 @@ impl<I: Io> Reactor<I> {
         self.hub.expire(app);
         self.flush_all(app);
         self.bury_all(app);
-        self.now = self.io.now();
-        let took = self.now.saturating_sub(began);
+        let took = self.io.now().saturating_sub(began);
         self.hub.stats.turn_last = took;
         self.hub.stats.turn_max = self.hub.stats.turn_max.max(took);
         self.hub.stats.turn_sum += took;
         #[cfg(debug_assertions)]
         self.check();
-        Ok(match self.hub.shutdown_report() {
-            Some(report) => Turn::Stopped(report),
-            None => Turn::Running,
-        })
+        let Some(report) = self.hub.shutdown_report() else { return Ok(Turn::Running) };
+        self.stop_listening();
+        Ok(Turn::Stopped(report))
     }
 
     /// Verifies the invariants of the hub; for debug builds and the simulator.
@@ -197,12 +200,7 @@ impl<I: Io> Reactor<I> {
 
     fn accept_all(&mut self) {
         if self.hub.is_shutting_down() {
-            if std::mem::replace(&mut self.listening, false) {
-                self.io.stop_listening();
-                self.pending.clear();
-                self.retry_at = None;
-            }
-            return;
+            return self.stop_listening();
         }
         if self.retry_at.is_some_and(|at| at <= self.now_in_turn()) {
             self.retry_listeners();
@@ -216,6 +214,14 @@ impl<I: Io> Reactor<I> {
         }
         if self.pending.contains(&true) {
             self.hub.stats.budget_accept += 1;
+        }
+    }
+
+    fn stop_listening(&mut self) {
+        if std::mem::replace(&mut self.listening, false) {
+            self.io.stop_listening();
+            self.pending.clear();
+            self.retry_at = None;
         }
     }
 
