@@ -74,6 +74,8 @@ impl Marks {
     pub const AWAIT_PONG: u16 = 1 << 9;
     /// The kernel has been asked to report writability.
     pub const WRITE_INTEREST: u16 = 1 << 10;
+    /// Drained since it was last read: it may be read once, even if its backlog is high again.
+    pub const DRAINED: u16 = 1 << 11;
 
     /// True when any of `bits` is set.
     pub fn has(self, bits: u16) -> bool {
@@ -261,6 +263,7 @@ impl Hub {
         let slot = &mut self.slots.0[index as usize];
         slot.conn.last_seen = self.tick;
         slot.conn.flags.set(Flags::PINGED, false);
+        slot.marks.set(Marks::DRAINED, false);
         self.stats.bytes_in += bytes.len() as u64;
         self.feed(index, bytes, app);
     }
@@ -347,10 +350,12 @@ impl Hub {
     }
 
     /// True when the peer may be read: its own replies do not pile up, and a request with the application has not
-    /// been followed by more than a head's worth.
+    /// been followed by more than a head's worth. An application that fills the backlog again whenever it has drained
+    /// must not make us deaf to the peer's Pong and Close: one read per draining is always due.
     pub fn may_read(&self, index: u32) -> bool {
-        let conn = &self.slots.0[index as usize].conn;
-        !conn.flags.has(Flags::HIGH) && conn.phase != Phase::Closed && conn.kept() <= self.limits.head_max
+        let Slot { conn, marks, .. } = &self.slots.0[index as usize];
+        let paused = conn.flags.has(Flags::HIGH) && !marks.has(Marks::DRAINED);
+        !paused && conn.phase != Phase::Closed && conn.kept() <= self.limits.head_max
     }
 
     /// Puts a connection on the ready list.

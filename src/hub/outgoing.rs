@@ -301,6 +301,7 @@ impl Hub {
         let slot = &mut self.slots.0[index as usize];
         if slot.conn.flags.has(Flags::HIGH) && backlog <= low {
             slot.conn.flags.set(Flags::HIGH, false);
+            slot.marks.set(Marks::DRAINED, true);
             if let Some(outbox) = &mut slot.conn.outbox {
                 outbox.high_since = None;
             }
