@@ -48,8 +48,6 @@ pub enum Cause {
     PingTimeout,
     /// Nothing came for `idle_timeout`.
     Idle,
-    /// The peer did not answer our Close within `close_timeout`.
-    CloseTimeout,
     /// The backlog passed `backlog_max`, or stayed above `backlog_high` for `backlog_grace`.
     SlowConsumer,
     /// The loop's memory passed `memory_max` and this was one of its largest debtors.
@@ -130,7 +128,6 @@ impl fmt::Display for Cause {
             Cause::ReplyTimeout => "answer took too long",
             Cause::PingTimeout => "no sign of life after a ping",
             Cause::Idle => "idle",
-            Cause::CloseTimeout => "close was not answered",
             Cause::SlowConsumer => "slow consumer",
             Cause::Memory => "largest debtor when memory ran out",
             Cause::Shutdown => "shutdown",

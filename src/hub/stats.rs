@@ -99,14 +99,19 @@ counters! {
     ended_ping_timeout,
     /// Ended: `idle_timeout`.
     ended_idle,
-    /// Ended: `close_timeout`.
-    ended_close_timeout,
     /// Ended: slow consumer (`backlog_max`, `backlog_grace`).
     ended_slow_consumer,
     /// Ended: largest debtor (`memory_max`).
     ended_memory,
     /// Ended: shutdown.
     ended_shutdown,
+
+    /// Of the ended: cut, because the peer did not answer our Close or take our last bytes (`close_timeout`). Each is
+    /// also counted with what its end began with.
+    cut_close_timeout,
+    /// Of the ended: cut, because the peer did not end its stream after our last byte (`linger_timeout`). Each is also
+    /// counted with what its end began with.
+    cut_linger_timeout,
 
     /// Messages received whole.
     messages_in,
@@ -180,7 +185,6 @@ impl Stats {
             Cause::ReplyTimeout => &mut self.ended_reply_timeout,
             Cause::PingTimeout => &mut self.ended_ping_timeout,
             Cause::Idle => &mut self.ended_idle,
-            Cause::CloseTimeout => &mut self.ended_close_timeout,
             Cause::SlowConsumer => &mut self.ended_slow_consumer,
             Cause::Memory => &mut self.ended_memory,
             Cause::Shutdown => &mut self.ended_shutdown,
