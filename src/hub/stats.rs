@@ -143,6 +143,8 @@ counters! {
     refused_timers,
     /// Commands of other threads carried out.
     commands,
+    /// Commands of other threads refused: `inbox_max`, `inbox_bytes_max`. As of the last turn.
+    refused_commands,
     /// TLS handshakes begun on the plain port.
     tls_on_plain_port,
 

@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use super::io::Wake;
@@ -59,6 +59,7 @@ impl Command {
 
 struct Shared {
     bytes: AtomicUsize,
+    refused: AtomicU64,
     bytes_max: usize,
     /// The loop has been woken, or will look by itself.
     called: AtomicBool,
@@ -118,6 +119,14 @@ impl Handle {
     }
 
     fn put(&self, command: Command) -> Result<(), HandleError> {
+        let result = self.try_put(command);
+        if result == Err(HandleError::Full) {
+            self.shared.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        result
+    }
+
+    fn try_put(&self, command: Command) -> Result<(), HandleError> {
         let shared = &*self.shared;
         let len = command.len();
         let taken = shared.bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, |bytes| {
@@ -150,7 +159,13 @@ impl Inbox {
     /// A queue of these bounds.
     pub fn new(commands_max: usize, bytes_max: usize, waker: Arc<dyn Wake>) -> Self {
         let (sender, receiver) = sync_channel(commands_max);
-        let shared = Shared { bytes: AtomicUsize::new(0), bytes_max, called: AtomicBool::new(false), waker };
+        let shared = Shared {
+            bytes: AtomicUsize::new(0),
+            refused: AtomicU64::new(0),
+            bytes_max,
+            called: AtomicBool::new(false),
+            waker,
+        };
         Inbox { receiver, handle: Handle { sender, shared: Arc::new(shared) }, more: false }
     }
 
@@ -171,6 +186,11 @@ impl Inbox {
         let command = self.receiver.try_recv().ok()?;
         self.handle.shared.bytes.fetch_sub(command.len(), Ordering::AcqRel);
         Some(command)
+    }
+
+    /// Commands that were refused because the queue was full.
+    pub fn refused(&self) -> u64 {
+        self.handle.shared.refused.load(Ordering::Relaxed)
     }
 
     /// The batch was cut off by its budget: there may be more.
@@ -209,6 +229,7 @@ mod tests {
         assert_eq!(handle.shutdown(), Err(HandleError::Full), "the fourth command");
         assert!(inbox.begin());
         assert_eq!(std::iter::from_fn(|| inbox.next()).count(), 3);
+        assert_eq!(inbox.refused(), 3);
         assert_eq!(handle.publish("t", vec![0; 9]), Ok(()), "room is given back");
         drop(inbox);
         assert_eq!(handle.shutdown(), Err(HandleError::Stopped));

@@ -370,6 +370,7 @@ impl<I: Io> Reactor<I> {
     }
 
     fn obey(&mut self, app: &mut dyn Handler) {
+        self.hub.stats.refused_commands = self.inbox.refused();
         if !self.inbox.begin() {
             return;
         }
