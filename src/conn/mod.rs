@@ -383,11 +383,12 @@ impl Connection {
             return None;
         }
         let rules = self.rules(loan.limits);
+        let longest = loan.limits.message_max.min(usize::try_from(rules.frame_max).unwrap_or(usize::MAX));
         // Most frames are whole messages that lie whole in the read buffer: nothing is kept, nothing allocated.
         if self.received.is_none()
             && !rules.discard
             && !rules.parts
-            && let Some((opcode, payload)) = frame::take_whole(input, rules.role, loan.limits.message_max)
+            && let Some((opcode, payload)) = frame::take_whole(input, rules.role, longest)
         {
             let kind = if opcode == Opcode::Text { Kind::Text } else { Kind::Binary };
             if kind == Kind::Text && std::str::from_utf8(payload).is_err() {

@@ -182,20 +182,23 @@ impl Hub {
             Phase::Open => self.ping_due(index),
             Phase::Head | Phase::Body => self.request_due(index),
             Phase::Reply => self.reply_due(index),
-            // Why it ends was noted when the ending began.
-            Phase::Closing => {
-                self.stats.close_timeouts += 1;
-                self.doom(index, Closed::new(By::Server, Cause::Close), true);
-            }
-            // What was to be said has been said; only an unsent rest makes it a failure.
-            Phase::Ending => {
-                let unsent = slot.conn.backlog() > 0;
-                self.stats.close_timeouts += u64::from(unsent);
-                self.stats.linger_timeouts += u64::from(!unsent);
-                self.doom(index, Closed::new(By::Server, Cause::Close), unsent);
-            }
+            Phase::Closing | Phase::Ending => self.end_due(index),
             Phase::Closed => {}
         }
+    }
+
+    /// The peer does not finish what one of us has begun. Why it began is known already and stays the reason.
+    fn end_due(&mut self, index: u32) {
+        let slot = &self.slots.0[index as usize];
+        let unanswered = slot.conn.phase == Phase::Closing || slot.conn.backlog() > 0;
+        let counter = if slot.conn.flags.has(Flags::SHUT) {
+            &mut self.stats.cut_linger_timeout
+        } else {
+            &mut self.stats.cut_close_timeout
+        };
+        *counter += u64::from(!slot.marks.has(Marks::REFUSED));
+        // What was to be said has been said; only an unsent rest makes it a failure.
+        self.doom(index, Closed::new(By::Server, Cause::Close), unanswered);
     }
 
     /// The phase's deadline of an open WebSocket is by turns that of the next Ping and that of a sign of life.

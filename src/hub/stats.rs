@@ -106,6 +106,13 @@ counters! {
     /// Ended: shutdown.
     ended_shutdown,
 
+    /// Of the ended: cut, because the peer did not answer our Close or take our last bytes (`close_timeout`). Each is
+    /// also counted with what its end began with.
+    cut_close_timeout,
+    /// Of the ended: cut, because the peer did not end its stream after our last byte (`linger_timeout`). Each is also
+    /// counted with what its end began with.
+    cut_linger_timeout,
+
     /// Messages received whole.
     messages_in,
     /// Parts of messages received.
@@ -138,10 +145,6 @@ counters! {
     commands,
     /// Commands of other threads refused: `inbox_max`, `inbox_bytes_max`.
     refused_commands,
-    /// Closes of ours that were not answered within `close_timeout`, and last bytes that were not taken.
-    close_timeouts,
-    /// Peers that did not end their stream within `linger_timeout`.
-    linger_timeouts,
     /// Messages sent in several frames because of `fragment_bytes`, one for each recipient.
     fragmented_out,
     /// TLS handshakes begun on the plain port.
