@@ -246,11 +246,14 @@ impl Outbox {
         self.len += frame.len();
     }
 
-    /// Hands out what comes next as slices: `before` (what the loop holds for this peer), then the queue.
-    pub fn gather<'a>(&'a self, before: &'a [u8], out: &mut [IoSlice<'a>; SLICES]) -> usize {
+    /// Hands out what comes next as slices, `room` bytes at the most: `before` (what the loop holds for this peer), then
+    /// the queue.
+    pub fn gather<'a>(&'a self, before: &'a [u8], mut room: usize, out: &mut [IoSlice<'a>; SLICES]) -> usize {
         let mut count = 0;
         let mut add = |bytes: &'a [u8]| {
+            let bytes = &bytes[..bytes.len().min(room)];
             if !bytes.is_empty() && count < SLICES {
+                room -= bytes.len();
                 out[count] = IoSlice::new(bytes);
                 count += 1;
             }
@@ -394,7 +397,7 @@ mod tests {
         let mut all = Vec::new();
         while outbox.len() > 0 {
             let mut slices = [IoSlice::new(&[]); SLICES];
-            let count = outbox.gather(&[], &mut slices);
+            let count = outbox.gather(&[], usize::MAX, &mut slices);
             let bytes: Vec<u8> = slices[..count].iter().flat_map(|slice| slice.iter().copied()).collect();
             let taken = step.min(bytes.len());
             all.extend_from_slice(&bytes[..taken]);
@@ -469,7 +472,7 @@ mod tests {
         assert_eq!(outbox.len(), 8);
         outbox.urgent(b"PONG", true);
         let mut slices = [IoSlice::new(&[]); SLICES];
-        assert_eq!(outbox.gather(b"cork", &mut slices), 3, "what is held is not handed out");
+        assert_eq!(outbox.gather(b"cork", usize::MAX, &mut slices), 3, "what is held is not handed out");
         outbox.advance(4 + 3);
         assert!(!outbox.is_idle());
         outbox.append_part(true, |out| out.extend_from_slice(b"c]"));
@@ -555,7 +558,7 @@ mod tests {
                     2 => outbox.append_shared(&SharedFrame::new(frame.clone(), &ledger), 0),
                     _ => {
                         let mut slices = [IoSlice::new(&[]); SLICES];
-                        let count = outbox.gather(&[], &mut slices);
+                        let count = outbox.gather(&[], usize::MAX, &mut slices);
                         let ready: Vec<u8> = slices[..count].iter().flat_map(|s| s.iter().copied()).collect();
                         assert!(model.starts_with(&ready));
                         let sent = rng.below(ready.len() as u64 + 1) as usize;

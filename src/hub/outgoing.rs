@@ -242,17 +242,22 @@ impl Hub {
         self.corked = index;
     }
 
-    /// What is to be written to `index` next. Where it is one slice, it is the first.
-    pub fn outgoing<'a>(&'a self, index: u32, slices: &mut [IoSlice<'a>; SLICES]) -> usize {
+    /// What is to be written to `index` next, `room` bytes at the most. Where it is one slice, it is the first.
+    pub fn outgoing<'a>(&'a self, index: u32, room: usize, slices: &mut [IoSlice<'a>; SLICES]) -> usize {
         let cork: &[u8] = if self.corked == index { &self.cork[self.cork_sent..] } else { &[] };
         match &self.slots.0[index as usize].conn.outbox {
-            Some(outbox) => outbox.gather(cork, slices),
-            None if cork.is_empty() => 0,
+            Some(outbox) => outbox.gather(cork, room, slices),
+            None if cork.is_empty() || room == 0 => 0,
             None => {
-                slices[0] = IoSlice::new(cork);
+                slices[0] = IoSlice::new(&cork[..cork.len().min(room)]);
                 1
             }
         }
+    }
+
+    /// True when there is something to write to `index` now.
+    pub fn has_outgoing(&self, index: u32) -> bool {
+        self.cork_waits(index) || self.slots.0[index as usize].conn.sendable() > 0
     }
 
     /// `len` bytes of that have been written.

@@ -119,7 +119,7 @@ impl Side {
         let Some(index) = self.index.filter(|_| !self.gone) else { return all };
         loop {
             let mut slices = [IoSlice::new(&[]); SLICES];
-            let count = self.hub.outgoing(index, &mut slices);
+            let count = self.hub.outgoing(index, usize::MAX, &mut slices);
             let bytes: Vec<u8> = slices[..count].iter().flat_map(|slice| slice.iter().copied()).collect();
             if bytes.is_empty() {
                 break;

@@ -197,7 +197,6 @@ impl Hub {
     }
 
     /// Verifies that both kinds of lists agree.
-    #[cfg(test)]
     pub(crate) fn check_topics(&self) {
         let mut total = 0;
         for (topic, entry) in &self.topics.entries {

@@ -405,12 +405,9 @@ impl<I: Io> Reactor<I> {
         let mut blocked = false;
         loop {
             let mut slices = [IoSlice::new(&[]); SLICES];
-            let count = self.hub.outgoing(index, &mut slices);
+            let count = self.hub.outgoing(index, budget, &mut slices);
             if count == 0 {
-                break;
-            }
-            if budget == 0 {
-                self.hub.stats.budget_flush += 1;
+                self.hub.stats.budget_flush += u64::from(self.hub.has_outgoing(index));
                 break;
             }
             let total: usize = slices[..count].iter().map(|slice| slice.len()).sum();
@@ -419,7 +416,7 @@ impl<I: Io> Reactor<I> {
             match result {
                 Ok(len) => {
                     self.hub.sent(index, len);
-                    budget = budget.saturating_sub(len);
+                    budget -= len;
                     blocked = len < total;
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
