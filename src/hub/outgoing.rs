@@ -152,6 +152,7 @@ impl Hub {
         if backlog == 0 {
             return Sent::Ok;
         }
+        self.stats.cork_spills += u64::from(self.corked == index);
         if backlog > self.limits.backlog_max {
             self.doom(index, Closed::new(By::Server, Cause::SlowConsumer), true);
             return Sent::Gone;

@@ -162,6 +162,10 @@ counters! {
     writes,
     /// Reads that gave nothing.
     reads_empty,
+    /// Reads that filled all of `scratch_bytes`, or what `read_budget` left of it.
+    reads_full,
+    /// Times something sent to the peer being read did not fit into `cork_bytes` and went to its backlog.
+    cork_spills,
     /// Writes that took nothing or not all.
     writes_short,
     /// Times a peer was cut off by `read_budget`.

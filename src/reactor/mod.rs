@@ -340,6 +340,7 @@ impl<I: Io> Reactor<I> {
                 }
                 Ok(len) => {
                     budget -= len;
+                    self.hub.stats.reads_full += u64::from(len == room);
                     // A read that came back short has drained the socket, unless the stream's end lies behind it.
                     if len < room
                         && !self.hub.slot(index).is_some_and(|slot| slot.marks.has(Marks::READ_CLOSED))
