@@ -50,7 +50,8 @@ impl Handler for Game {
     fn on_open(&mut self, cx: &mut Context<'_>, conn: ConnId) {
         if self.beat.join(cx, conn) {
             // An old tick is worth nothing: a reader that lags gets the newest, and is not closed for it.
-            cx.topic_policy(TOPIC, Policy::KeepLatest);
+            // The topic exists since `join`, so there is nothing to refuse.
+            let _ = cx.topic_policy(TOPIC, Policy::KeepLatest);
         }
         if self.field.players.len() < PLAYERS_MAX {
             self.seats.insert(conn, self.field.players.len());
