@@ -223,12 +223,7 @@ impl Outbox {
 
     /// Hands out what comes next as slices, `room` bytes at the most: `before` (what the loop holds for this peer), then
     /// the queue.
-    pub fn gather<'a>(
-        &'a self,
-        before: &'a [u8],
-        mut room: usize,
-        out: &mut [IoSlice<'a>; SLICES],
-    ) -> usize {
+    pub fn gather<'a>(&'a self, before: &'a [u8], mut room: usize, out: &mut [IoSlice<'a>; SLICES]) -> usize {
         let mut count = 0;
         let mut add = |bytes: &'a [u8]| {
             let bytes = &bytes[..bytes.len().min(room)];
