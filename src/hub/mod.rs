@@ -72,6 +72,8 @@ impl Marks {
     pub const RESET: u16 = 1 << 8;
     /// The phase's own deadline is the one for a Pong.
     pub const AWAIT_PONG: u16 = 1 << 9;
+    /// A Ping is unanswered although the next one would be due.
+    pub const OVERDUE: u16 = 1 << 12;
     /// The kernel has been asked to report writability.
     pub const WRITE_INTEREST: u16 = 1 << 10;
     /// Drained since it was last read: it may be read once, even if its backlog is high again.
