@@ -188,6 +188,7 @@ impl Hub {
         let persist = persist(keep, version);
         self.with(index, |conn, loan| {
             conn.write(loan, body.len() + HEAD_ROOM, |out| {
+                out.reserve(len);
                 let framing = Framing::Length(response.body.len() as u64);
                 write_response_head(out, response.status, framing, persist, response.fields());
                 out.extend_from_slice(body);
@@ -272,6 +273,8 @@ impl Hub {
         let chunked = self.http(index).is_some_and(|http| http.stream == Stream::Chunked);
         self.with(index, |conn, loan| {
             conn.write(loan, bytes.len() + 32, |out| {
+                // At once: growing for the last two bytes alone would double what is held.
+                out.reserve(bytes.len() + 32);
                 if chunked { write_chunk(out, bytes) } else { out.extend_from_slice(bytes) }
             });
         });

@@ -28,6 +28,7 @@ use self::admission::{Rate, Sources};
 use self::context::Context;
 use self::deadlines::{Shutdown, Timer, tick_of};
 use self::handler::Handler;
+use self::outgoing::Sent;
 use self::stats::Stats;
 use self::topics::Topics;
 use crate::conn::closed::{By, Cause, Closed};
@@ -398,7 +399,10 @@ impl Hub {
         self.with(index, |conn, _| conn.trigger(Trigger::Last));
         self.left_open(index);
         self.enter(index, self.limits.close_timeout);
-        self.mark_dirty(index);
+        // The last bytes count against the limits too.
+        if self.settle(index) != Sent::Gone {
+            self.mark_dirty(index);
+        }
     }
 
     /// Begins the closing handshake; false when the WebSocket is not open.

@@ -154,6 +154,10 @@ impl Hub {
             self.doom(index, Closed::new(By::Server, Cause::SlowConsumer), true);
             return Sent::Gone;
         }
+        // Room was made for the bytes; what the queue's own growth has added may still be too much.
+        if self.memory.get() > self.limits.memory_max && !self.reserve(index, 0) {
+            return Sent::Gone;
+        }
         self.mark_dirty(index);
         if backlog <= self.limits.backlog_high {
             return Sent::Ok;
