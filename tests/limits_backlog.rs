@@ -2,15 +2,17 @@
 
 mod harness;
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
-use harness::peer::{BINARY, Peer, TEXT};
+use harness::peer::{BINARY, CLOSE, Peer, TEXT, close_payload, frame};
 use harness::{Note, Script, ms, start};
-use tidegate::{By, Cause, Config, ConnId, Context, Message, Sent};
+use tidegate::{By, Cause, Config, ConnId, Context, Message, Reply, Response, Sent};
 
 /// Small socket buffers, so that little data already piles up; the kernel may double what it is asked for.
 fn config() -> Config {
@@ -90,6 +92,65 @@ fn limit_backlog_max() {
     peer.expect_reset();
 }
 
+/// The last word counts too: a Close frame that does not fit any more is a slow consumer's end, not one byte above
+/// the limit.
+#[test]
+fn a_close_frame_does_not_pass_backlog_max() {
+    for last in [frame(true, 3, b""), frame(true, CLOSE, &close_payload(1000, ""))] {
+        let config = config().backlog_low(1).backlog_high(1000).backlog_max(2000).cork_bytes(512);
+        let server = start(config, || {
+            Script::new().message(
+                |cx, conn, _| while cx.buffered(conn) < 1990 && cx.send(conn, "1234") != Sent::Gone {},
+            )
+        });
+        let mut peer = Peer::open(server.address);
+        peer.write([frame(true, TEXT, b"fill"), last].concat());
+        let _ = peer.rest();
+        drop(peer);
+        let stats = server.stats_when("the end", |s| s.connections == 0);
+        assert_eq!((stats.ended, stats.queued_bytes, stats.memory_bytes), (1, 0, 0));
+    }
+}
+
+/// Streamed answers are held to the budget like messages.
+#[test]
+fn limit_memory_max_of_streams() {
+    const PEERS: usize = 20;
+    let memory_max = 4 << 20;
+    let peak = Arc::new(AtomicU64::new(0));
+    let highest = Arc::clone(&peak);
+    let config =
+        config().backlog_max(1 << 20).memory_max(memory_max).message_max(1 << 20).backlog_grace(ms(60_000));
+    let server = start(config, move || {
+        let streams = Rc::new(RefCell::new(Vec::new()));
+        let begun = Rc::clone(&streams);
+        Script::new()
+            .request(move |cx, conn, _| {
+                begun.borrow_mut().push(conn);
+                cx.set_timer(ms(0), 0);
+                Reply::Stream(Response::new(200))
+            })
+            .timer(move |cx, _| {
+                for &conn in &*streams.borrow() {
+                    cx.stream(conn, &[b's'; 100_000]);
+                    highest.fetch_max(cx.stats().memory_bytes, Ordering::Relaxed);
+                }
+            })
+    });
+    let peers: Vec<Peer> = (0..PEERS)
+        .map(|_| {
+            let mut peer = Peer::connect(server.address);
+            peer.write("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+            peer
+        })
+        .collect();
+    server.stats_when("somebody had to go", |s| s.ended_memory > 0);
+    server.stats_when("all have been served", |s| s.requests == PEERS as u64 && s.timers == 0);
+    let peak = peak.load(Ordering::Relaxed);
+    assert!(peak <= memory_max as u64, "{peak} bytes");
+    drop(peers);
+}
+
 #[test]
 fn limit_backlog_grace() {
     let (tell, _told) = mpsc::channel();
@@ -162,14 +223,14 @@ fn numbered(n: u64, len: usize) -> Vec<u8> {
 fn slow_consumers_among_a_thousand_readers() {
     const READERS: usize = 1000;
     const STALLED: usize = 100;
-    const MESSAGES: u64 = 120;
+    const MESSAGES: u64 = 60;
     const LEN: usize = 8 * 1024;
     let memory_max = 8 << 20;
     let config = config()
         .backlog_high(64 * 1024)
         .backlog_low(16 * 1024)
         .backlog_max(512 * 1024)
-        .backlog_grace(ms(1500))
+        .backlog_grace(ms(4000))
         .memory_max(memory_max)
         .message_max(1 << 20);
     let peak = Arc::new(AtomicU64::new(0));
@@ -198,6 +259,9 @@ fn slow_consumers_among_a_thousand_readers() {
     });
     let mut peers: VecDeque<Peer> = (0..READERS).map(|_| Peer::open(server.address)).collect();
     let stalled: Vec<Peer> = peers.drain(..STALLED).collect();
+    for peer in &stalled {
+        socket2::SockRef::from(&peer.socket).set_recv_buffer_size(16 * 1024).unwrap();
+    }
     let mut readers: Vec<(Peer, Vec<u8>)> = peers.into_iter().map(|peer| (peer, Vec::new())).collect();
     let whole = (LEN + 4) * MESSAGES as usize;
     let began = Instant::now();
@@ -205,6 +269,7 @@ fn slow_consumers_among_a_thousand_readers() {
     for (peer, _) in &readers {
         peer.socket.set_nonblocking(true).unwrap();
     }
+    // The first message follows the last handshake, so none has been missed.
     while readers.iter().any(|(_, got)| got.len() < whole) {
         assert!(began.elapsed() < harness::PATIENCE, "the others starve");
         let mut idle = true;

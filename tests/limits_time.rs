@@ -21,9 +21,15 @@ fn closer() -> Script {
 
 #[test]
 fn limit_ping_interval_and_pong_timeout() {
-    let (interval, patience) = (ms(100), ms(100));
+    // Each way round: the answer's time may be shorter or longer than the time between two Pings.
+    pings_and_pongs(ms(400), ms(300));
+    pings_and_pongs(ms(250), ms(600));
+}
+
+fn pings_and_pongs(interval: Duration, patience: Duration) {
     let server = start_echo(config().ping_interval(interval).pong_timeout(patience));
     let began = Instant::now();
+    let mut talk = frame(true, BINARY, &[1; 100]).into_iter();
     // One answers, one sends other things, a byte at a time, one sends nothing.
     let mut answers = Peer::open(server.address);
     let mut talks = Peer::open(server.address);
@@ -33,8 +39,8 @@ fn limit_ping_interval_and_pong_timeout() {
         assert_eq!((ping.opcode, ping.fin, ping.payload.len()), (PING, true, 0), "round {round}");
         answers.send(PONG, &ping.payload);
         // Half a frame: any byte counts as life, and the rest of it comes in the next round.
-        let bytes = frame(true, BINARY, b"12345");
-        talks.write([bytes[round % bytes.len()]]);
+        talks.write([talk.next().unwrap()]);
+        server.stats_when("the byte counts", |s| s.pings_out > round);
     }
     let why = server.closed(0);
     assert_eq!((why.by, why.cause, why.code), (By::Server, Cause::PingTimeout, None));
