@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use super::context::Context;
 use super::handler::Handler;
-use super::{Hub, NOBODY};
+use super::{Hub, Marks, NOBODY};
 use crate::conn::closed::{By, Cause, Closed};
 use crate::conn::{Asked, Flags, head_limits};
 use crate::ground::id::ConnId;
@@ -75,6 +75,7 @@ impl Connect {
 pub struct Dial {
     /// Its slot.
     pub index: u32,
+    generation: u32,
     /// The server.
     pub address: SocketAddr,
     /// Our end.
@@ -135,18 +136,27 @@ impl Hub {
         let index = self.insert(Role::Client, NOBODY);
         let slot = &mut self.slots.0[index as usize];
         slot.scope = self.scope;
+        // The request waits until the kernel says that the connection is made.
+        slot.marks.set(Marks::BLOCKED | Marks::WRITE_INTEREST, true);
         slot.conn.flags.set(Flags::ANNOUNCED, true);
         slot.conn.extra().asked = Some(Asked { key, protocols: connect.protocols.clone() });
         self.stats.connected += 1;
         self.enter(index, self.limits.handshake_timeout);
         self.with(index, |conn, _| conn.outbox.get_or_insert_default().append(|out| *out = request));
-        self.dials.push_back(Dial { index, address: connect.address, source: connect.source });
-        Ok(self.id(index))
+        let id = self.id(index);
+        let Connect { address, source, .. } = *connect;
+        self.dials.push_back(Dial { index, generation: id.generation, address, source });
+        Ok(id)
     }
 
-    /// The next connection to make. The reactor marks it dirty when its socket exists.
+    /// The next connection to make; those that have ended meanwhile are left out.
     pub fn next_dial(&mut self) -> Option<Dial> {
-        self.dials.pop_front()
+        while let Some(dial) = self.dials.pop_front() {
+            if self.find(ConnId { index: dial.index, generation: dial.generation }).is_some() {
+                return Some(dial);
+            }
+        }
+        None
     }
 
     /// True when connections are still to be made.

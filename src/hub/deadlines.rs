@@ -104,7 +104,7 @@ impl Hub {
         let due = if span.is_zero() { self.tick.wrapping_add(FAR) } else { self.tick_after(span) };
         let slot = &mut self.slots.0[index as usize];
         slot.due = due;
-        slot.marks.set(Marks::AWAIT_PONG, false);
+        slot.marks.set(Marks::AWAIT_PONG | Marks::OVERDUE, false);
         self.arm(index);
     }
 
@@ -207,17 +207,24 @@ impl Hub {
         if interval.is_zero() {
             return self.enter(index, Duration::ZERO);
         }
-        let slot = &mut self.slots.0[index as usize];
-        if !slot.marks.has(Marks::AWAIT_PONG) {
-            self.enter(index, patience);
-            self.slots.0[index as usize].marks.set(Marks::AWAIT_PONG, true);
-            return self.ping(index);
-        }
+        let slot = &self.slots.0[index as usize];
         // Any received byte counts as life (it has cleared the flag): a busy peer's Pong may wait behind its data.
-        if slot.conn.flags.has(Flags::PINGED) && !slot.conn.flags.has(Flags::HIGH) {
-            return self.doom(index, Closed::new(By::Server, Cause::PingTimeout), true);
+        // A peer that is not read because its backlog is high cannot show any; the backlog's grace bounds that time.
+        let alive = !slot.conn.flags.has(Flags::PINGED) || slot.conn.flags.has(Flags::HIGH);
+        match (slot.marks.has(Marks::AWAIT_PONG), alive) {
+            (true, true) if interval > patience => self.enter(index, interval - patience),
+            (false, _) | (true, true) => {
+                self.enter(index, interval.min(patience));
+                self.slots.0[index as usize].marks.set(Marks::AWAIT_PONG, true);
+                self.ping(index);
+            }
+            // The next Ping would be due before this one's answer must have come: wait for the rest of the time.
+            (true, false) if interval < patience && !slot.marks.has(Marks::OVERDUE) => {
+                self.enter(index, patience - interval);
+                self.slots.0[index as usize].marks.set(Marks::AWAIT_PONG | Marks::OVERDUE, true);
+            }
+            (true, false) => self.doom(index, Closed::new(By::Server, Cause::PingTimeout), true),
         }
-        self.enter(index, interval.saturating_sub(patience).max(TICK));
     }
 
     fn request_due(&mut self, index: u32) {

@@ -188,7 +188,8 @@ impl Hub {
         let body = if bodiless || has_no_body(response.status) { &[][..] } else { &response.body };
         let persist = persist(keep, version);
         self.with(index, |conn, loan| {
-            conn.write(loan, body.len() + 256, |out| {
+            conn.write(loan, body.len() + HEAD_ROOM, |out| {
+                out.reserve(len);
                 let framing = Framing::Length(response.body.len() as u64);
                 write_response_head(out, response.status, framing, persist, response.fields());
                 out.extend_from_slice(body);
@@ -265,6 +266,8 @@ impl Hub {
         }
         self.with(index, |conn, loan| {
             conn.write(loan, bytes.len() + 32, |out| {
+                // At once: growing for the last two bytes alone would double what is held.
+                out.reserve(bytes.len() + 32);
                 if chunked { write_chunk(out, bytes) } else { out.extend_from_slice(bytes) }
             });
         });

@@ -73,6 +73,8 @@ impl Marks {
     pub const RESET: u16 = 1 << 8;
     /// The phase's own deadline is the one for a Pong.
     pub const AWAIT_PONG: u16 = 1 << 9;
+    /// A Ping is unanswered although the next one would be due.
+    pub const OVERDUE: u16 = 1 << 12;
     /// The kernel has been asked to report writability.
     pub const WRITE_INTEREST: u16 = 1 << 10;
     /// The application is owed `on_drain`, once the peer has been read.

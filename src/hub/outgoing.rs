@@ -157,6 +157,10 @@ impl Hub {
             self.doom(index, Closed::new(By::Server, Cause::SlowConsumer), true);
             return Sent::Gone;
         }
+        // Room was made for the bytes; what the queue's own growth has added may still be too much.
+        if self.memory.get() > self.limits.memory_max && !self.reserve(index, 0) {
+            return Sent::Gone;
+        }
         let sendable = self.slots.0[index as usize].conn.sendable();
         if sendable > 0 {
             self.mark_dirty(index);

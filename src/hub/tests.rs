@@ -188,6 +188,8 @@ impl Pair {
         let id = Context::new(&mut self.client.hub).connect(&connect).expect("a valid request");
         self.client.index = Some(id.index);
         let dial = self.client.hub.next_dial().expect("the dial");
+        // As when the kernel says that the connection is made.
+        self.client.hub.slot(dial.index).unwrap().marks.set(Marks::BLOCKED, false);
         self.client.hub.mark_dirty(dial.index);
     }
 

@@ -286,14 +286,9 @@ impl<I: Io> Reactor<I> {
     #[cfg(any(test, feature = "client"))]
     fn dial_all(&mut self) {
         while let Some(dial) = self.hub.next_dial() {
-            match self.io.connect(dial.index, dial.address, dial.source) {
-                // The first event says that it is made, or has failed.
-                Ok(()) => {
-                    if let Some(slot) = self.hub.slot(dial.index) {
-                        slot.marks.set(Marks::BLOCKED | Marks::WRITE_INTEREST, true);
-                    }
-                }
-                Err(error) => self.hub.broken(dial.index, error.kind()),
+            // The first event says that it is made, or has failed.
+            if let Err(error) = self.io.connect(dial.index, dial.address, dial.source) {
+                self.hub.broken(dial.index, error.kind());
             }
         }
     }
