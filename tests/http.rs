@@ -27,18 +27,12 @@ fn site(config: Config) -> Running {
     })
 }
 
-/// Every wrong request gets its status with a short text, in full, and then a clean end of the stream.
-#[test]
-fn wrong_requests_and_their_answers() {
+type Wrong = (&'static str, String, u16);
+
+fn wrong_plain_requests() -> Vec<Wrong> {
     let get = |fields: &str| format!("GET /plain HTTP/1.1\r\nHost: x\r\n{fields}\r\n");
     let post = |fields: &str, body: &str| format!("POST /plain HTTP/1.1\r\nHost: x\r\n{fields}\r\n{body}");
-    let ws = |from: &str, to: &str| {
-        let fields = UPGRADE.replace(from, to);
-        assert_ne!(fields, UPGRADE, "{from} is not there to be replaced");
-        format!("GET /ws HTTP/1.1\r\nHost: x\r\n{fields}\r\n")
-    };
-    let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
-    let table: Vec<(&str, String, u16)> = vec![
+    vec![
         ("no request", "hello\r\n\r\n".into(), 400),
         ("a TLS hello", "\x16\x03\x01\x02\x00".into(), 400),
         ("bare CR", get("X: a\rb\r\n"), 400),
@@ -72,6 +66,17 @@ fn wrong_requests_and_their_answers() {
         ("a target that is too long", format!("GET /{} HTTP/1.1\r\n", "a".repeat(5000)), 414),
         ("a head that is too long", get(&format!("X: {}\r\n", "a".repeat(9000))), 431),
         ("too many fields", get(&"X: a\r\n".repeat(70)), 431),
+    ]
+}
+
+fn wrong_handshakes() -> Vec<Wrong> {
+    let ws = |from: &str, to: &str| {
+        let fields = UPGRADE.replace(from, to);
+        assert_ne!(fields, UPGRADE, "{from} is not there to be replaced");
+        format!("GET /ws HTTP/1.1\r\nHost: x\r\n{fields}\r\n")
+    };
+    let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    vec![
         ("POST with a handshake", handshake("/ws").replace("GET", "POST"), 405),
         ("version 8", ws("Version: 13", "Version: 8"), 426),
         ("no version", ws("Sec-WebSocket-Version: 13\r\n", ""), 426),
@@ -101,7 +106,13 @@ fn wrong_requests_and_their_answers() {
             handshake("/ws").replace("\r\n\r\n", &"\r\nOrigin: https://a.b".repeat(2)) + "\r\n\r\n",
             400,
         ),
-    ];
+    ]
+}
+
+/// Every wrong request gets its status with a short text, in full, and then a clean end of the stream.
+#[test]
+fn wrong_requests_and_their_answers() {
+    let table: Vec<Wrong> = wrong_plain_requests().into_iter().chain(wrong_handshakes()).collect();
     let server = site(Config::default().origin("https://a.b"));
     for (n, (what, request, status)) in table.iter().enumerate() {
         let mut peer = Peer::connect(server.address);
@@ -344,13 +355,20 @@ fn a_stream_in_chunks_and_its_end() {
                 }
             })
     });
-    let mut peer = Peer::connect(server.address);
+    // The connection ends with the stream, whoever asked for it.
     for _ in 0..2 {
+        let mut peer = Peer::connect(server.address);
         peer.write("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
-        assert_eq!(peer.answer_to_head().header("transfer-encoding"), Some("chunked"));
+        let head = peer.answer_to_head();
+        assert_eq!(
+            (head.header("transfer-encoding"), head.header("connection")),
+            (Some("chunked"), Some("close"))
+        );
         let chunks: Vec<Vec<u8>> = (0..5).map(|_| peer.chunk()).collect();
         assert_eq!(chunks, [&b"zero"[..], b"piece 0", b"piece 1", b"piece 2", b""]);
+        peer.expect_end();
     }
+    let mut peer = Peer::connect(server.address);
     // To an older client the end of the stream is the end of the connection (RFC 9112 §6.3).
     peer.write("GET / HTTP/1.0\r\n\r\n");
     let head = peer.answer_to_head();

@@ -218,6 +218,42 @@ fn numbered(n: u64, len: usize) -> Vec<u8> {
     bytes
 }
 
+/// Reads `messages` numbered messages of `len` bytes from every peer, all at once, and compares every byte.
+fn read_all(peers: VecDeque<Peer>, messages: u64, len: usize) -> Vec<Peer> {
+    let mut readers: Vec<(Peer, Vec<u8>)> = peers.into_iter().map(|peer| (peer, Vec::new())).collect();
+    let whole = (len + 4) * messages as usize;
+    let began = Instant::now();
+    let mut room = vec![0; 256 * 1024];
+    for (peer, _) in &readers {
+        peer.socket.set_nonblocking(true).unwrap();
+    }
+    // The first message follows the last handshake, so none has been missed.
+    while readers.iter().any(|(_, got)| got.len() < whole) {
+        assert!(began.elapsed() < harness::PATIENCE, "the others starve");
+        let mut idle = true;
+        for (peer, got) in readers.iter_mut().filter(|(_, got)| got.len() < whole) {
+            match peer.socket.read(&mut room) {
+                Ok(0) => panic!("a reader that keeps up was closed"),
+                Ok(read) => {
+                    got.extend_from_slice(&room[..read]);
+                    idle = false;
+                }
+                Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}"),
+            }
+        }
+        if idle {
+            std::thread::sleep(ms(1));
+        }
+    }
+    for (n, (_, got)) in readers.iter().enumerate() {
+        for (message, bytes) in got.chunks(len + 4).enumerate() {
+            assert_eq!(bytes[..4], [0x82, 126, (len >> 8) as u8, len as u8]);
+            assert!(bytes[4..] == numbered(message as u64, len), "reader {n}, message {message}");
+        }
+    }
+    readers.into_iter().map(|(peer, _)| peer).collect()
+}
+
 /// A thousand readers of which a hundred stall: these are closed, the budget holds, the others lose nothing.
 #[test]
 fn slow_consumers_among_a_thousand_readers() {
@@ -262,37 +298,7 @@ fn slow_consumers_among_a_thousand_readers() {
     for peer in &stalled {
         socket2::SockRef::from(&peer.socket).set_recv_buffer_size(16 * 1024).unwrap();
     }
-    let mut readers: Vec<(Peer, Vec<u8>)> = peers.into_iter().map(|peer| (peer, Vec::new())).collect();
-    let whole = (LEN + 4) * MESSAGES as usize;
-    let began = Instant::now();
-    let mut room = vec![0; 256 * 1024];
-    for (peer, _) in &readers {
-        peer.socket.set_nonblocking(true).unwrap();
-    }
-    // The first message follows the last handshake, so none has been missed.
-    while readers.iter().any(|(_, got)| got.len() < whole) {
-        assert!(began.elapsed() < harness::PATIENCE, "the others starve");
-        let mut idle = true;
-        for (peer, got) in readers.iter_mut().filter(|(_, got)| got.len() < whole) {
-            match peer.socket.read(&mut room) {
-                Ok(0) => panic!("a reader that keeps up was closed"),
-                Ok(len) => {
-                    got.extend_from_slice(&room[..len]);
-                    idle = false;
-                }
-                Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}"),
-            }
-        }
-        if idle {
-            std::thread::sleep(ms(1));
-        }
-    }
-    for (n, (_, got)) in readers.iter().enumerate() {
-        for (message, bytes) in got.chunks(LEN + 4).enumerate() {
-            assert_eq!(bytes[..4], [0x82, 126, (LEN >> 8) as u8, LEN as u8]);
-            assert!(bytes[4..] == numbered(message as u64, LEN), "reader {n}, message {message}");
-        }
-    }
+    let _open = read_all(peers, MESSAGES, LEN);
     let stats =
         server.stats_when("the stalled ones are closed", |s| s.connections == (READERS - STALLED) as u64);
     assert_eq!((stats.ended_slow_consumer, stats.queued_bytes), (STALLED as u64, 0), "{stats:?}");

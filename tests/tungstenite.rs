@@ -351,7 +351,10 @@ mod client {
         let mut peer = harness::peer::Peer::over(listener.accept().unwrap().0);
         peer.write("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
         let why = running.closed(0);
-        assert_eq!((why.by, why.cause, &*why.reason), (By::Peer, Cause::BadAnswer, "HTTP/1.1 404 Not Found"));
+        assert_eq!(
+            (why.by, why.cause, &*why.reason),
+            (By::Peer, Cause::BadAnswer, "the server answered with status 404")
+        );
     }
 
     #[test]

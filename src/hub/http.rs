@@ -175,16 +175,7 @@ impl Hub {
         else {
             return;
         };
-        let fields: usize = response.fields().map(|(name, value)| name.len() + value.len() + 4).sum();
-        let len = response.body.len() + fields + HEAD_ROOM;
-        if len > self.limits.backlog_max {
-            self.stats.refused_messages += 1;
-            let text = "the application's response is larger than backlog_max";
-            return self.reject(index, 500, text.into(), Cause::Refused(500));
-        }
-        if !self.reserve(index, len) {
-            return;
-        }
+        let Some(len) = self.admit_answer(index, response) else { return };
         let body = if bodiless || has_no_body(response.status) { &[][..] } else { &response.body };
         let persist = persist(keep, version);
         self.with(index, |conn, loan| {
@@ -196,6 +187,19 @@ impl Hub {
             });
         });
         self.after_answer(index, keep);
+    }
+
+    /// Makes room for an answer; one that alone exceeds `backlog_max` is refused like such a message, with 500.
+    fn admit_answer(&mut self, index: u32, response: &Response) -> Option<usize> {
+        let fields: usize = response.fields().map(|(name, value)| name.len() + value.len() + 4).sum();
+        let len = response.body.len() + fields + HEAD_ROOM;
+        if len > self.limits.backlog_max {
+            self.stats.refused_messages += 1;
+            let text = "the application's response is larger than backlog_max";
+            self.reject(index, 500, text.into(), Cause::Refused(500));
+            return None;
+        }
+        self.reserve(index, len).then_some(len)
     }
 
     /// The answer is queued whole: wait for another request, or end.
@@ -211,20 +215,24 @@ impl Hub {
     }
 
     fn begin_stream(&mut self, index: u32, response: &Response) {
+        if self.admit_answer(index, response).is_none() {
+            return;
+        }
         let Some(http) = self.http(index) else { return };
-        let bodiless = http.bodiless || has_no_body(response.status);
+        let (keep, bodiless) = (http.keep, http.bodiless || has_no_body(response.status));
         let framing = match http.stream {
             Stream::Chunked => Framing::Chunked,
             Stream::UntilEnd => Framing::UntilClose,
         };
         http.stream_begun = !bodiless;
+        let persist = persist(keep && bodiless, http.stream);
         self.with(index, |conn, loan| {
             conn.write(loan, 256, |out| {
-                write_response_head(out, response.status, framing, Persist::Close, response.fields());
+                write_response_head(out, response.status, framing, persist, response.fields());
             });
         });
         if bodiless {
-            return self.after_answer(index, false);
+            return self.after_answer(index, keep);
         }
         self.slots.0[index as usize].conn.flags.set(Flags::ANNOUNCED, true);
         self.enter(index, self.limits.reply_timeout);

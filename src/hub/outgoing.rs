@@ -85,8 +85,7 @@ impl Hub {
         }
         self.reserve(NOBODY, len);
         let frames = self.encode_shared(message);
-        let policy = self.topics.policy(topic);
-        let tag = if policy == Policy::KeepLatest { topic + 1 } else { 0 };
+        let (policy, tag) = self.topics.policy(topic);
         // No callback runs in this loop, so the list can be lent out for its time.
         let subscribers = self.topics.lend(topic);
         let mut recipients = 0;

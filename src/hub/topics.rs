@@ -56,6 +56,8 @@ impl std::error::Error for TopicError {}
 struct Topic {
     name: Box<str>,
     policy: Policy,
+    /// Marks what may be replaced by a later publication; never used for another topic.
+    tag: u32,
     /// Places of connections.
     subscribers: Vec<u32>,
 }
@@ -65,6 +67,7 @@ struct Topic {
 pub struct Topics {
     places: HashMap<Box<str>, u32>,
     entries: Slab<Topic>,
+    last_tag: u32,
 }
 
 impl Topics {
@@ -76,8 +79,10 @@ impl Topics {
         self.places.get(name).copied()
     }
 
-    pub(super) fn policy(&self, topic: u32) -> Policy {
-        self.entries[topic as usize].policy
+    /// A topic's policy, and the tag of its publications.
+    pub(super) fn policy(&self, topic: u32) -> (Policy, u32) {
+        let entry = &self.entries[topic as usize];
+        (entry.policy, if entry.policy == Policy::KeepLatest { entry.tag } else { 0 })
     }
 
     /// Lends the list of subscribers; it must be given back before anything else is done with the topic.
@@ -90,7 +95,9 @@ impl Topics {
     }
 
     fn make(&mut self, name: &str) -> u32 {
-        let topic = Topic { name: name.into(), policy: Policy::default(), subscribers: Vec::new() };
+        self.last_tag = self.last_tag.wrapping_add(1).max(1);
+        let (policy, tag) = (Policy::default(), self.last_tag);
+        let topic = Topic { name: name.into(), policy, tag, subscribers: Vec::new() };
         let place = self.entries.insert(topic) as u32;
         self.places.insert(name.into(), place);
         place

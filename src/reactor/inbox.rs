@@ -61,6 +61,7 @@ struct Shared {
     bytes: AtomicUsize,
     bytes_max: usize,
     refused: AtomicU64,
+    stopped: AtomicBool,
     /// The loop has been woken, or will look by itself.
     called: AtomicBool,
     waker: Arc<dyn Wake>,
@@ -128,6 +129,9 @@ impl Handle {
 
     fn try_put(&self, command: Command) -> Result<(), HandleError> {
         let shared = &*self.shared;
+        if shared.stopped.load(Ordering::Acquire) {
+            return Err(HandleError::Stopped);
+        }
         let len = command.len();
         let taken = shared.bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, |bytes| {
             bytes.checked_add(len).filter(|&sum| sum <= shared.bytes_max)
@@ -163,6 +167,7 @@ impl Inbox {
             bytes: AtomicUsize::new(0),
             bytes_max,
             refused: AtomicU64::new(0),
+            stopped: AtomicBool::new(false),
             called: AtomicBool::new(false),
             waker,
         };
@@ -186,6 +191,11 @@ impl Inbox {
         let command = self.receiver.try_recv().ok()?;
         self.handle.shared.bytes.fetch_sub(command.len(), Ordering::AcqRel);
         Some(command)
+    }
+
+    /// The loop has ended: what is put in from here on would never be looked at.
+    pub fn stop(&mut self) {
+        self.handle.shared.stopped.store(true, Ordering::Release);
     }
 
     /// Commands refused so far.
@@ -230,6 +240,8 @@ mod tests {
         assert!(inbox.begin());
         assert_eq!(std::iter::from_fn(|| inbox.next()).count(), 3);
         assert_eq!(handle.publish("t", vec![0; 9]), Ok(()), "room is given back");
+        inbox.stop();
+        assert_eq!(handle.shutdown(), Err(HandleError::Stopped), "although the queue is still there");
         drop(inbox);
         assert_eq!(handle.shutdown(), Err(HandleError::Stopped));
     }

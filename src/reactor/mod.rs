@@ -140,6 +140,7 @@ impl<I: Io> Reactor<I> {
         }
         let Some(report) = self.hub.shutdown_report() else { return Ok(Turn::Running) };
         self.stop_listening();
+        self.inbox.stop();
         Ok(Turn::Stopped(report))
     }
 
