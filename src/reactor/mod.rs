@@ -407,8 +407,13 @@ impl<I: Io> Reactor<I> {
                 self.hub.stats.budget_flush += 1;
                 break;
             }
-            let total: usize = slices[..count].iter().map(|slice| slice.len()).sum();
-            let result = self.io.write(index, &slices[..count]);
+            // At most one slice goes beyond the budget, and none is longer than a fragment or a response.
+            let (mut total, mut fit) = (0, 0);
+            while fit < count && total < budget {
+                total += slices[fit].len();
+                fit += 1;
+            }
+            let result = self.io.write(index, &slices[..fit]);
             self.hub.stats.writes += 1;
             match result {
                 Ok(len) => {
