@@ -178,7 +178,7 @@ impl Hub {
             Phase::Open => self.ping_due(index),
             Phase::Head | Phase::Body => self.request_due(index),
             Phase::Reply => self.reply_due(index),
-            Phase::Closing => self.doom(index, Closed::new(By::Server, Cause::CloseTimeout), true),
+            Phase::Closing => self.close_unanswered(index),
             // What was to be said has been said; only an unsent rest makes it a failure.
             Phase::Ending => {
                 let reset = slot.conn.backlog() > 0;
@@ -186,6 +186,15 @@ impl Hub {
             }
             Phase::Closed => {}
         }
+    }
+
+    /// Our Close was not answered. Where the application began it, that is the news; a rule's reason stays.
+    fn close_unanswered(&mut self, index: u32) {
+        let closed = self.slots.0[index as usize].conn.extra().closed.as_mut();
+        if let Some(closed) = closed.filter(|closed| closed.cause == Cause::Close) {
+            (closed.by, closed.cause) = (By::Server, Cause::CloseTimeout);
+        }
+        self.doom(index, Closed::new(By::Server, Cause::CloseTimeout), true);
     }
 
     /// The phase's deadline of an open WebSocket is by turns that of the next Ping and that of a sign of life.
