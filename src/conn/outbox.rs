@@ -10,7 +10,7 @@ use std::io::IoSlice;
 use std::rc::Rc;
 
 /// Owned segments take further small frames until they are this long.
-const COALESCE_MAX: usize = 16 * 1024;
+pub const COALESCE_MAX: usize = 16 * 1024;
 /// Shared frames up to this length are copied: a copy is then cheaper than a segment of its own.
 const COPY_MAX: usize = 512;
 /// Pieces handed to one vectored write.
