@@ -143,6 +143,15 @@ impl Outbox {
         self.in_parts
     }
 
+    /// The shared frames that wait here: where each is, and its charge.
+    #[cfg(test)]
+    pub fn shared(&self) -> impl Iterator<Item = (*const u8, usize)> {
+        self.segments.iter().chain(&self.held).filter_map(|segment| match &segment.bytes {
+            Bytes::Owned(_) => None,
+            Bytes::Shared(frame) => Some((frame.bytes().as_ptr(), frame.0.bytes.capacity())),
+        })
+    }
+
     /// Appends what `write` writes: whole frames, or a response.
     pub fn append(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         let queue = if self.in_parts { &mut self.held } else { &mut self.segments };

@@ -392,6 +392,8 @@ impl Hub {
         self.left_open(index);
         self.enter(index, self.limits.close_timeout);
         self.mark_dirty(index);
+        // Reading may have been paused behind a request; what comes is read away now, up to the end of the stream.
+        self.resume(index);
     }
 
     /// Begins the closing handshake; false when the WebSocket is not open.
@@ -475,9 +477,13 @@ impl Hub {
     /// # Panics
     /// When one does not hold: that is a defect of the hub.
     pub fn check(&self) {
-        let (mut queued, mut charge, mut open, mut half_open) = (0, 0, 0, 0);
-        for (_, slot) in &self.slots.0 {
+        let (mut queued, mut charge, mut open, mut half_open, mut refusing) = (0, 0, 0, 0, 0);
+        for (index, slot) in &self.slots.0 {
             let backlog = slot.conn.backlog();
+            refusing += u64::from(slot.marks.has(Marks::REFUSED));
+            let unread = slot.marks.has(Marks::READABLE) && self.may_read(index as u32);
+            let kept = slot.conn.phase == Phase::Head && slot.conn.kept() > 0;
+            assert!(!(unread || kept) || slot.marks.has(Marks::READY), "bytes that nobody will read: {slot:?}");
             queued += backlog;
             charge += slot.conn.charge();
             open += u64::from(slot.marks.has(Marks::OPEN));
@@ -498,11 +504,27 @@ impl Hub {
         }
         assert_eq!(self.stats.queued_bytes, queued as u64, "sum of backlogs");
         assert!(self.memory.get() >= charge, "ledger {} below charges {charge}", self.memory.get());
-        assert_eq!((self.stats.open, self.stats.half_open), (open, half_open), "open, half open");
+        let levels = (self.stats.open, self.stats.half_open, self.stats.refusing);
+        assert_eq!(levels, (open, half_open, refusing), "open, half open, refusing");
         // What a call queues is reserved to the byte; how far the segment that takes it grows ahead is not.
         let most = self.limits.memory_max + COALESCE_MAX;
         assert!(self.memory.get() <= most, "memory {} above its maximum {most}", self.memory.get());
         assert!(self.cork.is_empty(), "the cork outlives its peer");
+    }
+}
+
+#[cfg(test)]
+impl Hub {
+    /// Verifies that the ledger holds what connections and shared frames hold, to the byte.
+    ///
+    /// # Panics
+    /// When it does not: that is a defect of the hub.
+    pub fn check_ledger(&self) {
+        let conns = self.slots.0.iter().map(|(_, slot)| &slot.conn);
+        let own: usize = conns.clone().map(Connection::charge).sum();
+        let outboxes = conns.filter_map(|conn| conn.outbox.as_deref());
+        let shared: std::collections::BTreeMap<_, _> = outboxes.flat_map(|outbox| outbox.shared()).collect();
+        assert_eq!(self.memory.get(), own + shared.values().sum::<usize>(), "ledger");
     }
 }
 
