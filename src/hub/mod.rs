@@ -391,6 +391,9 @@ impl Hub {
         self.with(index, |conn, _| conn.trigger(Trigger::Last));
         self.left_open(index);
         self.enter(index, self.limits.close_timeout);
+        if self.slots.0[index as usize].conn.backlog() > self.limits.backlog_max {
+            return self.doom(index, Closed::new(By::Server, Cause::SlowConsumer), true);
+        }
         self.mark_dirty(index);
         // Reading may have been paused behind a request; what comes is read away now, up to the end of the stream.
         self.resume(index);
