@@ -131,7 +131,7 @@ impl<I: Io> Reactor<I> {
         self.hub.stats.turn_sum += took;
         // It looks at every connection: often enough to find a defect near its turn, seldom enough to run with many.
         #[cfg(debug_assertions)]
-        if self.hub.stats.turns.is_multiple_of(1 + self.hub.len() as u64 / 64) {
+        if self.hub.stats.turns.is_multiple_of(1 + self.hub.len() as u64 / 16) {
             self.check();
         }
         Ok(match self.hub.shutdown_report() {
