@@ -224,7 +224,7 @@ impl Client {
                     Pace::Whole => rest.len(),
                     Pace::Pieces(most) => 1 + self.rng.below(most) as usize,
                     // Long messages would take hours.
-                    Pace::Dribble => if self.sent < 300 { 1 } else { 900 },
+                    Pace::Dribble => if self.sent < 150 { 1 } else { 900 },
                 };
                 let len = line.send(&rest[..most.min(rest.len())]);
                 self.sent += len;

