@@ -33,7 +33,7 @@
 //! |---|---|
 //! | `client` | `Context::connect`: connections to other servers through the same loop |
 //! | `log` | messages about the loop's own troubles through the `log` crate |
-//! | `sim` | [`sim`]: the same loop over a simulated network with a seed |
+//! | `sim` | the same loop over a simulated network, for this project's own benches and fuzz targets |
 //! | `cli` | the program `tidegate` |
 //!
 //! None is on by default, and none changes what the rest does.
@@ -73,6 +73,7 @@ pub use wire::head::HeadError;
 #[doc(hidden)]
 pub mod internals {
     pub use crate::ground::{input, wheel};
+    pub use crate::reactor::sim::{fuzz, rig};
     pub use crate::wire::{body, close, frame, handshake, head, mask, utf8};
 }
 

@@ -317,6 +317,10 @@ impl Config {
             ("headers_max", l.headers_max, "the parser's room", HEADERS_ROOM),
             ("connections_max", l.connections_max, "the index of a connection", CONNECTIONS_ROOM),
             ("timers_max", l.timers_max, "the index of a timer", CONNECTIONS_ROOM),
+            ("scratch_bytes", l.scratch_bytes, "what is set aside at once", AT_ONCE),
+            ("cork_bytes", l.cork_bytes, "what is set aside at once", AT_ONCE),
+            ("events_max", l.events_max, "what is set aside at once", AT_ONCE),
+            ("inbox_max", l.inbox_max, "what is set aside at once", AT_ONCE),
         ];
         for (name, value, other, limit) in at_most {
             if value > limit {
@@ -342,6 +346,8 @@ impl Config {
 const MAX_TIME: Duration = Duration::from_secs(100 * 24 * 3600);
 /// Header fields for which the parser has room on the stack.
 const HEADERS_ROOM: usize = crate::hub::HEADERS_ROOM;
+/// What is allocated when the loop is made, in bytes or entries.
+const AT_ONCE: usize = 1 << 24;
 /// Connections and timers are numbered with 31 bits.
 const CONNECTIONS_ROOM: usize = 1 << 30;
 

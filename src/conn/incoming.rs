@@ -20,6 +20,8 @@ pub struct Rules {
     pub role: Role,
     /// Longest message, in bytes.
     pub message_max: u64,
+    /// Longest message that is taken in parts, in bytes.
+    pub streamed_message_max: u64,
     /// Longest frame, in bytes.
     pub frame_max: u64,
     /// Most frames of a message.
@@ -55,6 +57,8 @@ pub struct Incoming {
     frames: usize,
     declared: u64,
     text: Utf8Check,
+    /// That message is delivered in parts, as was the rule when it began.
+    parts: bool,
     /// A part of that message has been delivered.
     begun: bool,
     assembly: Vec<u8>,
@@ -142,7 +146,7 @@ impl Incoming {
                 return Err(ProtocolError::BadText);
             }
         }
-        if rules.parts && self.assembly.is_empty() {
+        if self.parts {
             if piece.payload.is_empty() && !last {
                 return Ok(None);
             }
@@ -174,7 +178,7 @@ impl Incoming {
         match (self.kind, starts) {
             (None, None) => return Err(FrameError::NothingToContinue.into()),
             (Some(_), Some(_)) => return Err(FrameError::MessageUnfinished.into()),
-            (None, Some(kind)) => self.kind = Some(kind),
+            (None, Some(kind)) => (self.kind, self.parts) = (Some(kind), rules.parts),
             (Some(_), None) => {}
         }
         self.frames += 1;
@@ -183,7 +187,7 @@ impl Incoming {
         }
         // Both below 2^63: the header's length by its rule, the sum because the limit was checked each time.
         self.declared = self.declared.saturating_add(piece.header.len);
-        if self.declared > rules.message_max {
+        if self.declared > if self.parts { rules.streamed_message_max } else { rules.message_max } {
             return Err(ProtocolError::MessageTooBig);
         }
         if piece.header.len > rules.frame_max {
@@ -209,6 +213,7 @@ impl Incoming {
         self.declared = 0;
         self.text = Utf8Check::default();
         self.begun = false;
+        self.parts = false;
         self.assembly = Vec::new();
     }
 }

@@ -431,13 +431,13 @@ impl Connection {
     }
 
     fn rules(&self, limits: &Limits) -> Rules {
-        let parts = self.flags.has(Flags::PARTS);
         Rules {
             role: self.role(),
-            message_max: if parts { limits.streamed_message_max } else { limits.message_max as u64 },
+            message_max: limits.message_max as u64,
+            streamed_message_max: limits.streamed_message_max,
             frame_max: limits.frame_max,
             fragments_max: limits.fragments_max,
-            parts,
+            parts: self.flags.has(Flags::PARTS),
             discard: self.phase != Phase::Open,
         }
     }

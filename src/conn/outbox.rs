@@ -10,7 +10,7 @@ use std::io::IoSlice;
 use std::rc::Rc;
 
 /// Owned segments take further small frames until they are this long.
-const COALESCE_MAX: usize = 16 * 1024;
+pub const COALESCE_MAX: usize = 16 * 1024;
 /// Shared frames up to this length are copied: a copy is then cheaper than a segment of its own.
 const COPY_MAX: usize = 512;
 /// Pieces handed to one vectored write.
@@ -143,6 +143,36 @@ impl Outbox {
         self.in_parts
     }
 
+    /// Verifies the sums.
+    ///
+    /// # Panics
+    /// When one is wrong.
+    #[cfg(test)]
+    pub fn check(&self) {
+        let sum = |queue: &VecDeque<Segment>, of: fn(&Segment) -> usize| queue.iter().map(of).sum::<usize>();
+        let held = sum(&self.held, Segment::len);
+        assert_eq!(self.held_len, held, "held bytes");
+        assert_eq!(
+            self.len,
+            sum(&self.segments, Segment::len) + held + self.urgent.bytes.len(),
+            "unsent bytes"
+        );
+        assert_eq!(
+            self.charge,
+            sum(&self.segments, Segment::charge) + sum(&self.held, Segment::charge),
+            "charge"
+        );
+    }
+
+    /// The shared frames that wait here: where each is, and its charge.
+    #[cfg(test)]
+    pub fn shared(&self) -> impl Iterator<Item = (*const u8, usize)> {
+        self.segments.iter().chain(&self.held).filter_map(|segment| match &segment.bytes {
+            Bytes::Owned(_) => None,
+            Bytes::Shared(frame) => Some((frame.bytes().as_ptr(), frame.0.bytes.capacity())),
+        })
+    }
+
     /// Appends what `write` writes: whole frames, or a response.
     pub fn append(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         let queue = if self.in_parts { &mut self.held } else { &mut self.segments };
@@ -196,12 +226,14 @@ impl Outbox {
     /// Puts bytes before everything; they were to be written before the queue came about. They may start in the middle
     /// of a frame, or with a response that no frame may overtake, so urgent frames go behind them.
     pub fn prepend(&mut self, bytes: Vec<u8>) {
-        self.mid_frame = true;
         self.urgent.at += bytes.len();
-        let segment = Segment::owned(bytes);
+        let mut segment = Segment::owned(bytes);
+        // What no frame may overtake now must not be parted from what comes before it either.
+        segment.unfinished = self.mid_frame && !self.segments.is_empty();
         self.len += segment.len();
         self.charge += segment.charge();
         self.segments.push_front(segment);
+        self.mid_frame = true;
     }
 
     /// Lets no urgent frame overtake what waits now: it is HTTP, and frames begin behind it.

@@ -102,7 +102,8 @@ impl<'a> Context<'a> {
         self.hub.stream(conn, bytes)
     }
 
-    /// Ends a streamed response, and with it the connection; false when there is none.
+    /// Ends a streamed response; false when there is none. Like any response that has been given whole, it is not
+    /// followed by `on_close`.
     pub fn end(&mut self, conn: ConnId) -> bool {
         self.hub.end_stream(conn)
     }

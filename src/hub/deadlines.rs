@@ -17,8 +17,8 @@ use crate::conn::phase::Phase;
 use crate::ground::wheel::{Link, Links, TICK, reached};
 use crate::wire::close;
 
-/// Far away: where a phase has no deadline of its own, it is looked at again after this many ticks (62 days).
-const FAR: u32 = 1 << 29;
+/// Far away: where a phase has no deadline of its own, it is looked at again after this many ticks (124 days).
+const FAR: u32 = (1 << 30) - 1;
 
 /// The tick that `time` falls into.
 pub(super) fn tick_of(time: Duration) -> u32 {
@@ -97,6 +97,17 @@ impl Hub {
     /// The tick after which at least `span` has passed from now.
     fn tick_after(&self, span: Duration) -> u32 {
         ((self.now + span).as_nanos().div_ceil(TICK.as_nanos())) as u32
+    }
+
+    /// Gives a peer that is still taking what is queued `backlog_grace` more, once; false when it has had that.
+    fn extend(&mut self, index: u32) -> bool {
+        let slot = &self.slots.0[index as usize];
+        let extends = slot.conn.backlog() > 0 && !slot.marks.has(Marks::OVERDUE);
+        if extends {
+            self.enter(index, self.limits.backlog_grace);
+            self.slots.0[index as usize].marks.set(Marks::OVERDUE, true);
+        }
+        extends
     }
 
     /// Starts the phase's own deadline.
@@ -189,6 +200,9 @@ impl Hub {
 
     /// The peer does not finish what one of us has begun. Why it began is known already and stays the reason.
     fn end_due(&mut self, index: u32) {
+        if self.extend(index) {
+            return;
+        }
         let slot = &self.slots.0[index as usize];
         let unanswered = slot.conn.phase == Phase::Closing || slot.conn.backlog() > 0;
         let counter = if slot.conn.flags.has(Flags::SHUT) {
@@ -228,8 +242,11 @@ impl Hub {
     }
 
     fn request_due(&mut self, index: u32) {
+        if self.extend(index) {
+            return;
+        }
         let slot = &self.slots.0[index as usize];
-        let waiting_for_more = slot.conn.received.is_none() && !slot.marks.has(Marks::HALF_OPEN);
+        let waiting_for_more = slot.is_between_requests();
         if slot.conn.flags.has(Flags::CLIENT) {
             self.doom(index, Closed::new(By::Server, Cause::HandshakeTimeout), true);
         } else if waiting_for_more {
@@ -301,7 +318,11 @@ impl Hub {
         let cut = reached(self.tick, shutdown.deadline);
         let mut cursor = if cut { 0 } else { shutdown.cursor };
         let end = self.slots.0.capacity();
-        let mut batch = if cut { usize::MAX } else { self.limits.shutdown_batch };
+        // As many as it takes to tell everyone in half of the time, so that those told last can still answer.
+        let steps =
+            shutdown.deadline.wrapping_sub(self.tick) / ticks(self.limits.shutdown_interval).max(1) / 2 + 1;
+        let paced = self.limits.shutdown_batch.max(self.slots.0.len().div_ceil(steps as usize));
+        let mut batch = if cut { usize::MAX } else { paced };
         while batch > 0 && cursor < end {
             let index = cursor as u32;
             cursor += 1;

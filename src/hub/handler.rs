@@ -56,8 +56,9 @@ pub trait Handler {
         let _ = (cx, conn);
     }
 
-    /// A connection ended. Comes exactly once for every `on_request` that did not end in a plain response (and for
-    /// every connection made with `Context::connect`); `conn` finds nothing any more.
+    /// A connection ended. Comes exactly once for every `on_request` that did not end in a plain response (at once,
+    /// later, or streamed to its end), and for every connection made with `Context::connect`; `conn` finds nothing any
+    /// more.
     fn on_close(&mut self, cx: &mut Context<'_>, conn: ConnId, why: &Closed) {
         let _ = (cx, conn, why);
     }

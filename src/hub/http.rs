@@ -208,6 +208,9 @@ impl Hub {
         if !keep {
             return self.ending(index, Closed::new(By::Application, Cause::Answered));
         }
+        if let Some(http) = self.http(index) {
+            http.bodiless = false;
+        }
         self.with(index, |conn, _| conn.trigger(Trigger::Answered));
         self.enter(index, self.limits.handshake_timeout);
         self.settle(index);
@@ -219,13 +222,15 @@ impl Hub {
             return;
         }
         let Some(http) = self.http(index) else { return };
-        let (keep, bodiless) = (http.keep, http.bodiless || has_no_body(response.status));
+        let bodiless = http.bodiless || has_no_body(response.status);
+        // Without chunks the end of the connection is the end of the body (RFC 9112 §6.3).
+        http.keep &= bodiless || http.stream == Stream::Chunked;
+        let (keep, persist) = (http.keep, persist(http.keep, http.stream));
         let framing = match http.stream {
             Stream::Chunked => Framing::Chunked,
             Stream::UntilEnd => Framing::UntilClose,
         };
         http.stream_begun = !bodiless;
-        let persist = persist(keep && bodiless, http.stream);
         self.with(index, |conn, loan| {
             conn.write(loan, 256, |out| {
                 write_response_head(out, response.status, framing, persist, response.fields());
@@ -287,16 +292,18 @@ impl Hub {
         if self.http(index).is_none_or(|http| !http.stream_begun) {
             return false;
         }
-        self.finish_stream(index, Closed::new(By::Application, Cause::Answered));
+        self.end_chunks(index);
+        let keep = self.http(index).is_some_and(|http| http.keep);
+        self.after_answer(index, keep);
         true
     }
 
-    /// The connection ends with the stream, so that `on_close` can tell the application of the end of both.
-    fn finish_stream(&mut self, index: u32, closed: Closed) {
-        if self.http(index).is_some_and(|http| http.stream == Stream::Chunked) {
+    fn end_chunks(&mut self, index: u32) {
+        let Some(http) = self.http(index) else { return };
+        http.stream_begun = false;
+        if http.stream == Stream::Chunked {
             self.with(index, |conn, loan| conn.write(loan, 8, write_last_chunk));
         }
-        self.ending(index, closed);
     }
 
     /// Ends an exchange without an answer.
@@ -309,7 +316,8 @@ impl Hub {
     /// application hears of it.
     pub(super) fn reply_due(&mut self, index: u32) {
         if self.http(index).is_some_and(|http| http.stream_begun) {
-            return self.finish_stream(index, Closed::new(By::Server, Cause::ReplyTimeout));
+            self.end_chunks(index);
+            return self.ending(index, Closed::new(By::Server, Cause::ReplyTimeout));
         }
         self.reject(index, 503, "no answer in time".into(), Cause::ReplyTimeout);
     }

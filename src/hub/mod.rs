@@ -32,9 +32,11 @@ use self::outgoing::Sent;
 use self::stats::Stats;
 use self::topics::Topics;
 use crate::conn::closed::{By, Cause, Closed};
-use crate::conn::outbox::Ledger;
+#[cfg(test)]
+use crate::conn::outbox::Outbox;
+use crate::conn::outbox::{COALESCE_MAX, Ledger};
 use crate::conn::phase::{Phase, Trigger};
-use crate::conn::{Connection, Event, Flags, Loan};
+use crate::conn::{Connection, Event, Flags, Loan, Received};
 use crate::ground::id::ConnId;
 use crate::ground::input::Input;
 use crate::ground::limits::Limits;
@@ -73,7 +75,8 @@ impl Marks {
     pub const RESET: u16 = 1 << 8;
     /// The phase's own deadline is the one for a Pong.
     pub const AWAIT_PONG: u16 = 1 << 9;
-    /// A Ping is unanswered although the next one would be due.
+    /// The phase's own deadline has been put off: a Ping is unanswered although the next one would be due, or the peer
+    /// is still taking what is queued.
     pub const OVERDUE: u16 = 1 << 12;
     /// The kernel has been asked to report writability.
     pub const WRITE_INTEREST: u16 = 1 << 10;
@@ -120,6 +123,14 @@ const _: () = {
     }
     assert!(size_of::<Entry>() <= 64);
 };
+
+impl Slot {
+    /// True for a server's connection that has been answered and has not begun another request.
+    fn is_between_requests(&self) -> bool {
+        let begun = matches!(self.conn.received.as_deref(), Some(Received::Head(..)));
+        !begun && !self.marks.has(Marks::HALF_OPEN) && !self.conn.flags.has(Flags::CLIENT)
+    }
+}
 
 struct Slots(Slab<Slot>);
 
@@ -220,6 +231,11 @@ impl Hub {
             timers: self.timers.len() as u64,
             ..self.stats
         }
+    }
+
+    /// Number of connections in any phase.
+    pub fn connections(&self) -> u64 {
+        self.slots.0.len() as u64
     }
 
     /// The slot at `index`, if one lives there.
@@ -337,8 +353,11 @@ impl Hub {
             Phase::Head | Phase::Ending if unsent => {
                 self.ending(index, Closed::new(By::Peer, Cause::Answered))
             }
+            Phase::Open | Phase::Closing if unsent => {
+                self.ending(index, Closed::new(By::Peer, Cause::EndOfStream));
+            }
             Phase::Ending => self.finish(index),
-            Phase::Head if slot.conn.received.is_none() && !slot.marks.has(Marks::HALF_OPEN) => {
+            Phase::Head if slot.is_between_requests() => {
                 self.doom(index, Closed::new(By::Peer, Cause::Answered), false);
             }
             // Our Close is out and the peer ends its stream without one: RFC 6455 §7.1.5 calls that code 1006.
@@ -397,6 +416,8 @@ impl Hub {
         if self.settle(index) != Sent::Gone {
             // Flushed also with nothing but the loop's write buffer to write, or nothing at all.
             self.mark_dirty(index);
+            // Reading may have been paused behind a request; what comes is read away now, up to the end of the stream.
+            self.resume(index);
         }
     }
 
@@ -483,8 +504,16 @@ impl Hub {
     pub fn check(&self) {
         self.check_topics();
         let (mut queued, mut charge, mut open, mut half_open, mut waiting) = (0, 0, 0, 0, 0);
-        for (_, slot) in &self.slots.0 {
+        let mut refusing = 0;
+        for (index, slot) in &self.slots.0 {
             let backlog = slot.conn.backlog();
+            refusing += u64::from(slot.marks.has(Marks::REFUSED));
+            let unread = slot.marks.has(Marks::READABLE) && self.may_read(index as u32);
+            let kept = self.kept_is_due(index as u32);
+            assert!(
+                !(unread || kept) || slot.marks.has(Marks::READY),
+                "bytes that nobody will read: {slot:?}"
+            );
             queued += backlog;
             waiting += usize::from(slot.conn.phase != Phase::Closed);
             charge += slot.conn.charge();
@@ -508,12 +537,28 @@ impl Hub {
         assert_eq!(self.timer_wheel.len(), self.timers.len(), "timers on the wheel");
         assert_eq!(self.stats.queued_bytes, queued as u64, "sum of backlogs");
         assert!(self.memory.get() >= charge, "ledger {} below charges {charge}", self.memory.get());
-        assert_eq!((self.stats.open, self.stats.half_open), (open, half_open), "open, half open");
-        assert!(
-            self.memory.get() <= self.limits.memory_max + self.limits.scratch_bytes,
-            "memory above its maximum"
-        );
+        let levels = (self.stats.open, self.stats.half_open, self.stats.refusing);
+        assert_eq!(levels, (open, half_open, refusing), "open, half open, refusing");
+        // What a call queues is reserved to the byte; how far the segment that takes it grows ahead is not.
+        let most = self.limits.memory_max + COALESCE_MAX;
+        assert!(self.memory.get() <= most, "memory {} above its maximum {most}", self.memory.get());
         assert!(self.cork.is_empty(), "the cork outlives its peer");
+    }
+}
+
+#[cfg(test)]
+impl Hub {
+    /// Verifies that the ledger holds what connections and shared frames hold, to the byte.
+    ///
+    /// # Panics
+    /// When it does not: that is a defect of the hub.
+    pub fn check_ledger(&self) {
+        let conns = self.slots.0.iter().map(|(_, slot)| &slot.conn);
+        let own: usize = conns.clone().map(Connection::charge).sum();
+        let outboxes = conns.filter_map(|conn| conn.outbox.as_deref());
+        outboxes.clone().for_each(Outbox::check);
+        let shared: std::collections::BTreeMap<_, _> = outboxes.flat_map(|outbox| outbox.shared()).collect();
+        assert_eq!(self.memory.get(), own + shared.values().sum::<usize>(), "ledger");
     }
 }
 

@@ -113,7 +113,8 @@ impl Hub {
             self.stats.dropped_by_policy += 1;
             return false;
         }
-        if !self.reserve(index, SEGMENT) {
+        let own = if conn.flags.has(Flags::CLIENT) { len } else { SEGMENT };
+        if !self.reserve(index, own) {
             return false;
         }
         self.stats.fragmented_out += u64::from(frames.len() > 1);
@@ -164,14 +165,15 @@ impl Hub {
         if sendable > 0 {
             self.mark_dirty(index);
         }
-        if backlog <= self.limits.backlog_high {
-            return Sent::Ok;
-        }
         let tick = self.tick;
+        let high = backlog > self.limits.backlog_high;
         let conn = &mut self.slots.0[index as usize].conn;
-        if !conn.flags.has(Flags::HIGH) {
+        if high && !conn.flags.has(Flags::HIGH) {
             conn.flags.set(Flags::HIGH, true);
             self.stats.backlog_highs += 1;
+        }
+        if !conn.flags.has(Flags::HIGH) {
+            return Sent::Ok;
         }
         // The peer's time to take it runs while there is something that it could take.
         if let Some(outbox) = &mut conn.outbox
@@ -180,6 +182,9 @@ impl Hub {
         {
             outbox.high_since = Some(tick);
             self.arm(index);
+        }
+        if !high {
+            return Sent::Ok;
         }
         Sent::High
     }
@@ -374,7 +379,8 @@ impl Hub {
         }
         slot.conn.flags.set(Flags::SHUT, true);
         self.enter(index, self.limits.linger_timeout);
-        Next::Shut
+        // A client that has exchanged Closes leaves the first end to the server, and with it the TIME_WAIT.
+        if flags.has(Flags::CLIENT) && flags.has(Flags::CLOSE_RECEIVED) { Next::Stay } else { Next::Shut }
     }
 }
 

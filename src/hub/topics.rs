@@ -94,9 +94,13 @@ impl Topics {
         self.entries[topic as usize].subscribers = subscribers;
     }
 
-    fn make(&mut self, name: &str) -> u32 {
+    fn next_tag(&mut self) -> u32 {
         self.last_tag = self.last_tag.wrapping_add(1).max(1);
-        let (policy, tag) = (Policy::default(), self.last_tag);
+        self.last_tag
+    }
+
+    fn make(&mut self, name: &str) -> u32 {
+        let (policy, tag) = (Policy::default(), self.next_tag());
         let topic = Topic { name: name.into(), policy, tag, subscribers: Vec::new() };
         let place = self.entries.insert(topic) as u32;
         self.places.insert(name.into(), place);
@@ -194,7 +198,10 @@ impl Hub {
             None if policy == Policy::Close => return Ok(()),
             None => self.new_topic(name).inspect_err(|_| self.stats.refused_subscriptions += 1)?,
         };
-        self.topics.entries[topic as usize].policy = policy;
+        // A new tag: what was published under another policy keeps its place before what comes.
+        let tag = self.topics.next_tag();
+        let entry = &mut self.topics.entries[topic as usize];
+        (entry.policy, entry.tag) = (policy, tag);
         self.topics.tidy(topic);
         Ok(())
     }

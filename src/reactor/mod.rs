@@ -113,6 +113,9 @@ impl<I: Io> Reactor<I> {
         self.now = self.io.now();
         self.hub.set_now(self.now);
         self.hub.start(app);
+        if let Some(report) = self.hub.shutdown_report() {
+            return Ok(self.stop(report));
+        }
         let timeout = self.timeout(max_wait);
         self.events.clear();
         self.io.wait(timeout, &mut self.events)?;
@@ -135,13 +138,20 @@ impl<I: Io> Reactor<I> {
         self.hub.stats.turn_last = took;
         self.hub.stats.turn_max = self.hub.stats.turn_max.max(took);
         self.hub.stats.turn_sum += took;
-        if cfg!(debug_assertions) {
+        // It looks at every connection: often enough to find a defect near its turn, seldom enough to run with many.
+        if cfg!(debug_assertions) && self.hub.stats.turns.is_multiple_of(1 + self.hub.connections() / 16) {
             self.check();
         }
-        let Some(report) = self.hub.shutdown_report() else { return Ok(Turn::Running) };
+        Ok(match self.hub.shutdown_report() {
+            Some(report) => self.stop(report),
+            None => Turn::Running,
+        })
+    }
+
+    fn stop(&mut self, report: Report) -> Turn {
         self.stop_listening();
         self.inbox.stop();
-        Ok(Turn::Stopped(report))
+        Turn::Stopped(report)
     }
 
     /// Verifies the invariants of the hub; for debug builds and the simulator.
@@ -196,6 +206,10 @@ impl<I: Io> Reactor<I> {
         if event.writable || event.failed {
             slot.marks.set(Marks::BLOCKED, false);
             self.hub.mark_dirty(key);
+        }
+        if event.failed && !self.hub.may_read(key) {
+            // Neither reading, which is paused, nor writing, of which there may be nothing, would meet the failure.
+            return self.hub.broken(key, ErrorKind::ConnectionReset);
         }
         if event.readable || event.read_closed || event.failed {
             self.hub.mark_ready(key);
@@ -256,9 +270,13 @@ impl<I: Io> Reactor<I> {
             Err(error) if error.kind() == ErrorKind::WouldBlock => self.pending[listener] = false,
             Err(error) if out_of_descriptors(&error) => self.refuse_one(listener, &error),
             Err(error) => {
-                // Of a single connection (ECONNABORTED and its like): the next one may be fine.
                 self.hub.stats.accept_errors += 1;
                 debug!("accept: {error}");
+                // Of a single connection: the next one may be fine. Anything else (no memory, say) would come again at
+                // once.
+                if !matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) {
+                    self.try_listeners_later(listener);
+                }
             }
         }
     }
@@ -277,11 +295,16 @@ impl<I: Io> Reactor<I> {
             Err(error) => {
                 self.pending[listener] = false;
                 if error.kind() != ErrorKind::WouldBlock {
-                    let now = self.now_in_turn();
-                    self.retry_at = Some(now + self.hub.limits.listener_retry);
+                    self.try_listeners_later(listener);
                 }
             }
         }
+    }
+
+    fn try_listeners_later(&mut self, listener: usize) {
+        self.pending[listener] = false;
+        let now = self.now_in_turn();
+        self.retry_at = Some(now + self.hub.limits.listener_retry);
     }
 
     #[cfg(any(test, feature = "client"))]

@@ -6,6 +6,7 @@ use crate::wire::frame::append;
 const RULES: Rules = Rules {
     role: Role::Client,
     message_max: 1 << 20,
+    streamed_message_max: 1 << 20,
     frame_max: 1 << 20,
     fragments_max: 100,
     parts: false,
@@ -162,6 +163,27 @@ fn parts_arrive_as_they_come() {
         ["part [97, 98] true false", "part [99] false false", "ping []", "part [100, 101] false true"];
     assert_eq!(arrivals(&bytes, &[4], &rules), expected);
     assert_eq!(arrivals(&frames(&[(true, Binary, b"")]), &[], &rules), ["part [] true true"]);
+}
+
+/// The rule at a message's beginning is its rule to the end.
+#[test]
+fn parts_are_not_switched_within_a_message() {
+    let whole = RULES;
+    let parts = Rules { parts: true, ..RULES };
+    let bytes = frames(&[(false, Binary, b"ab"), (true, Continuation, b"cd")]);
+    for (first, second, expected) in [(whole, parts, "Message"), (parts, whole, "Part")] {
+        let (mut one, mut two) = (bytes[..4].to_vec(), bytes[4..].to_vec());
+        let mut incoming = Incoming::default();
+        incoming.next(&mut Input::new(&mut one), &first).unwrap();
+        let mut rest = Input::new(&mut two);
+        let last = incoming.next(&mut rest, &second).unwrap();
+        let kind = match last {
+            Some(Arrival::Message(message)) if message.as_bytes() == b"abcd" => "Message",
+            Some(Arrival::Part(part)) if part.bytes == b"cd" && part.last => "Part",
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(kind, expected);
+    }
 }
 
 #[test]
