@@ -8,9 +8,9 @@ use std::net::{SocketAddr, TcpStream};
 use harness::{Running, Script, start, start_echo};
 use tidegate::{By, Cause, Config, Reply, Upgrade};
 use tungstenite::client::IntoClientRequest;
+use tungstenite::protocol::WebSocketConfig;
 use tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tungstenite::protocol::frame::{CloseFrame, Frame};
-use tungstenite::protocol::{Role, WebSocketConfig};
 use tungstenite::{Error, Message, WebSocket, http};
 
 const BIG: usize = 16 << 20;
@@ -193,6 +193,7 @@ mod client {
     use harness::Note;
     use tidegate::{ConnId, Connect, ConnectError};
     use tungstenite::handshake::server::{Request, Response};
+    use tungstenite::protocol::Role;
 
     /// A loop that connects to `address` at once, and greets.
     fn start_client(address: SocketAddr, len: usize) -> (Running, mpsc::Receiver<Vec<u8>>) {

@@ -83,8 +83,9 @@ const CAUSES: [&str; 11] = [
     "slow consumer",
 ];
 
-/// Counters that stay zero here: levels after the end, what only clients count, and wall time.
-const UNCOUNTED: [&str; 12] = [
+/// Counters that stay zero here: levels after the end, what only clients and other threads count, and wall time.
+const UNCOUNTED: [&str; 13] = [
+    "refused_commands",
     "connections",
     "open",
     "half_open",

@@ -69,7 +69,8 @@ impl World {
 
     fn network(&mut self) -> SimIo<Client> {
         let mut terms = Terms::gentle(self.rng.next_u64());
-        terms.events_max = self.pick(&[8, 64, 1024]);
+        self.limits.events_max = self.pick(&[8, 64, 1024]);
+        terms.events_max = self.limits.events_max;
         terms.grain = Duration::from_micros(self.pick(&[100, 1_000, 5_000]));
         if !self.gentle {
             terms.faults = Faults::draw(self.rng.next_u64());
