@@ -422,11 +422,16 @@ impl Hub {
     }
 
     /// Begins the closing handshake; false when the WebSocket is not open.
-    fn close(&mut self, index: u32, closed: Closed) -> bool {
-        let code = closed.code.unwrap_or(close::NORMAL);
-        if !self.with(index, |conn, loan| conn.close(code, &closed.reason, loan)) {
+    fn close(&mut self, index: u32, mut closed: Closed) -> bool {
+        // What `on_close` is told is what the peer is told.
+        let (code, reason) = close::sent(closed.code.unwrap_or(close::NORMAL), &closed.reason);
+        if !self.with(index, |conn, loan| conn.close(code, reason, loan)) {
             return false;
         }
+        if reason.len() < closed.reason.len() {
+            closed.reason = reason.into();
+        }
+        closed.code = Some(code);
         self.slots.0[index as usize].conn.extra().closed.get_or_insert(closed);
         self.left_open(index);
         self.enter(index, self.limits.close_timeout);

@@ -41,11 +41,16 @@ pub fn parse(payload: &[u8]) -> Result<(Option<u16>, &str), FrameError> {
     Ok((Some(code), reason))
 }
 
-/// The payload of a Close frame. A reason that is too long is cut at a character's boundary; a code that must not be
-/// sent becomes 1000.
-pub fn payload(code: u16, reason: &str) -> ([u8; CONTROL_MAX], usize) {
+/// What is sent for this code and reason: a reason that is too long is cut at a character's boundary; a code that must
+/// not be sent becomes 1000.
+pub fn sent(code: u16, reason: &str) -> (u16, &str) {
     let code = if is_legal(code) { code } else { NORMAL };
-    let reason = &reason[..reason.floor_char_boundary(REASON_MAX)];
+    (code, &reason[..reason.floor_char_boundary(REASON_MAX)])
+}
+
+/// The payload of a Close frame, made legal by [`sent`].
+pub fn payload(code: u16, reason: &str) -> ([u8; CONTROL_MAX], usize) {
+    let (code, reason) = sent(code, reason);
     let mut bytes = [0; CONTROL_MAX];
     bytes[..2].copy_from_slice(&code.to_be_bytes());
     bytes[2..2 + reason.len()].copy_from_slice(reason.as_bytes());
