@@ -88,7 +88,9 @@ impl Diagnosis {
             text.push_str(line.trim_end());
             text.push('\n');
         }
-        text.push('\n');
+        if self.rows.iter().any(|row| !row.advice.is_empty()) {
+            text.push('\n');
+        }
         for row in self.rows.iter().filter(|row| !row.advice.is_empty()) {
             // Writing to a `String` cannot fail.
             let _ = writeln!(text, "  {:<width$}  {}", row.name, row.advice, width = widths[0]);
