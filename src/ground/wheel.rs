@@ -127,7 +127,7 @@ impl Wheel {
     }
 
     /// Number of armed entries.
-    pub fn len(&self) -> usize {
+    pub fn armed(&self) -> usize {
         self.armed
     }
 
@@ -199,7 +199,7 @@ mod tests {
             assert!(wakes < LEVELS, "{wakes} wakes on the way to {deadline}");
             assert_eq!(fired(&mut wheel, &mut links, deadline - 1), []);
             assert_eq!(fired(&mut wheel, &mut links, deadline), [0]);
-            assert_eq!((wheel.len(), wheel.next()), (0, None));
+            assert_eq!((wheel.armed(), wheel.next()), (0, None));
         }
     }
 
@@ -252,7 +252,7 @@ mod tests {
                     .collect();
                 due.iter().for_each(|&i| model[i as usize] = None);
                 assert_eq!(fired(&mut wheel, &mut links, now as u32), due, "seed {seed} at {now}");
-                assert_eq!(wheel.len(), model.iter().flatten().count());
+                assert_eq!(wheel.armed(), model.iter().flatten().count());
             }
         }
     }

@@ -538,8 +538,8 @@ impl Hub {
                 "{backlog} bytes that nobody will write: {slot:?}"
             );
         }
-        assert_eq!(self.wheel.len(), waiting, "entries on the wheel");
-        assert_eq!(self.timer_wheel.len(), self.timers.len(), "timers on the wheel");
+        assert_eq!(self.wheel.armed(), waiting, "entries on the wheel");
+        assert_eq!(self.timer_wheel.armed(), self.timers.len(), "timers on the wheel");
         assert_eq!(self.stats.queued_bytes, queued as u64, "sum of backlogs");
         assert!(self.memory.get() >= charge, "ledger {} below charges {charge}", self.memory.get());
         let levels = (self.stats.open, self.stats.half_open, self.stats.refusing);
