@@ -184,6 +184,7 @@ impl<P: Peer> Io for SimIo<P> {
         Ok(())
     }
 
+    #[cfg(any(test, feature = "client"))]
     fn connect(&mut self, key: u32, _address: SocketAddr, _source: Option<SocketAddr>) -> io::Result<()> {
         // Nobody listens in this network but the loop itself.
         self.phantoms.push(key);
