@@ -77,7 +77,8 @@ macro_rules! with_limits {
             backlog_low: Bytes = 64 * 1024;
             /// Backlog above which the connection is closed at once as a slow consumer.
             backlog_max: Bytes = 4 * 1024 * 1024;
-            /// Time that a backlog may stay above `backlog_high` before the connection is closed as a slow consumer.
+            /// Time in which a backlog that rose above `backlog_high` must fall to `backlog_low`. Over it the connection is
+            /// closed as a slow consumer.
             backlog_grace: Time = Duration::from_secs(10);
             /// Bytes of all backlogs and incomplete messages of one loop. Over it the largest debtors are closed.
             memory_max: Bytes = 512 * 1024 * 1024;
@@ -92,7 +93,8 @@ macro_rules! with_limits {
             pong_timeout: Time = Duration::from_secs(20);
             /// Time without any received byte after which an open connection is closed with 1001; zero never does.
             idle_timeout: Time = Duration::from_secs(300);
-            /// Time for the peer to answer our Close frame. Over it the connection is cut.
+            /// Time for the peer to answer our Close frame; `backlog_grace` more, once, if it has not yet taken what was
+            /// queued before it. Over it the connection is cut.
             close_timeout: Time = Duration::from_secs(5);
             /// Time that we wait for the peer's end of stream after our last byte. Over it the connection is cut.
             linger_timeout: Time = Duration::from_secs(2);
@@ -112,7 +114,8 @@ macro_rules! with_limits {
             /// Payload bytes of the commands that wait for the loop. Over it `Full` is returned to the sender.
             inbox_bytes_max: Bytes = 16 * 1024 * 1024;
 
-            /// Connections told to go away (1001) per step of a graceful shutdown.
+            /// Connections told to go away (1001) per step of a graceful shutdown; more, where it would take over half of
+            /// `shutdown_timeout` to tell all.
             shutdown_batch: Count = 1_000;
             /// Time between two steps of a graceful shutdown.
             shutdown_interval: Time = Duration::from_millis(20);
