@@ -376,3 +376,20 @@ fn an_idle_loop_has_no_turn_at_all() {
     peers[3].send(TEXT, "awake");
     assert_eq!(peers[3].message().text(), "awake");
 }
+
+/// A program may find out at once that it has nothing to do.
+#[test]
+fn a_shutdown_ordered_at_the_start_ends_the_loop() {
+    struct Nothing;
+    impl tidegate::Handler for Nothing {
+        fn on_start(&mut self, cx: &mut Context<'_>) {
+            cx.shutdown();
+        }
+        fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {}
+    }
+    let mut server = tidegate::Server::bind("127.0.0.1:0", Config::default()).unwrap();
+    let handle = server.handle();
+    let report = server.run(&mut Nothing).unwrap();
+    assert_eq!((report.told, report.cut), (0, 0));
+    assert_eq!(handle.shutdown(), Err(tidegate::HandleError::Stopped));
+}

@@ -561,3 +561,56 @@ fn the_queue_of_the_ready_is_fair() {
     let order: VecDeque<u32> = std::iter::from_fn(|| hub.next_ready()).collect();
     assert_eq!(order, indexes, "once each, in order");
 }
+
+/// What waits behind a message in parts keeps the backlog high without anything to take; when there is something to
+/// take again, the peer's grace runs again.
+#[test]
+fn a_message_in_parts_does_not_end_the_grace() {
+    let limits = Limits { backlog_high: 1000, backlog_low: 500, backlog_max: 5000, ..Limits::default() };
+    let mut pair = Pair::open(limits);
+    let index = pair.server.index.unwrap();
+    pair.server.do_now(|cx, conn| {
+        assert_eq!(cx.send_part(conn, Kind::Binary, &[0; 300], false), Sent::Ok);
+        assert_eq!(cx.send(conn, vec![0; 800]), Sent::High, "it waits for the last part");
+    });
+    pair.drive();
+    assert_eq!(pair.server.app.take(), ["drain"], "the application is asked for the next part");
+    assert_eq!(pair.server.do_now(|cx, conn| cx.send_part(conn, Kind::Binary, &[0; 10], false)), Sent::Ok);
+    pair.server.hub.flushed(index, true, &mut pair.server.app);
+    pair.dead = true;
+    pair.pass(11 * SECOND);
+    assert_eq!(pair.server.app.take(), ["ended by server: slow consumer"]);
+}
+
+#[test]
+fn a_peer_that_has_ended_its_half_still_gets_what_is_queued() {
+    let mut pair = Pair::open(Limits::default());
+    let index = pair.server.index.unwrap();
+    // The message and the end come in one: the echo is still in the loop's write buffer when the end is read.
+    pair.server.hub.cork(index);
+    pair.server.hub.received(index, &mut b"\x82\x84\0\0\0\0ping".to_vec(), &mut pair.server.app);
+    pair.server.hub.end_of_stream(index);
+    let mut slices = [IoSlice::new(&[]); SLICES];
+    let count = pair.server.hub.outgoing(index, usize::MAX, &mut slices);
+    assert_eq!((count, &slices[0][..]), (1, &b"\x82\x04ping"[..]));
+    pair.server.hub.sent(index, 6);
+    pair.server.hub.uncork();
+    pair.server.hub.flushed(index, false, &mut pair.server.app);
+    pair.server.bury();
+    assert_eq!(pair.server.app.take(), ["Binary 4", "ended by peer: stream ended without a Close"]);
+}
+
+#[test]
+fn a_shutdown_is_paced_to_reach_everyone() {
+    let limits = Limits { shutdown_batch: 1, shutdown_interval: SECOND, ..Limits::default() };
+    let mut side = Side::new(limits, 3);
+    for port in 0..100 {
+        assert!(matches!(side.hub.admit(([127, 0, 0, 1], port).into()), Admission::Admit(_)));
+    }
+    side.hub.begin_shutdown();
+    for second in 0..6 {
+        side.hub.set_now(second * (SECOND + Duration::from_millis(20)));
+        side.hub.expire(&mut side.app);
+    }
+    assert_eq!(side.hub.stats().half_open, 0, "half of the time has told all, at 17 a second");
+}
