@@ -110,7 +110,7 @@ pub enum HandshakeError {
     BadProtocol,
     /// A subprotocol is offered twice (RFC 6455 §4.1 item 10).
     ProtocolRepeated,
-    /// More subprotocols than [`PROTOCOLS_MAX`].
+    /// More subprotocols than `PROTOCOLS_MAX`.
     TooManyProtocols,
     /// `Sec-WebSocket-Extensions` breaks its grammar (RFC 6455 §9.1).
     BadExtension,
