@@ -175,8 +175,7 @@ impl Outbox {
 
     /// Appends what `write` writes: whole frames, or a response.
     pub fn append(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        let queue = if self.in_parts { &mut self.held } else { &mut self.segments };
-        let (grown, before, after) = append_to(queue, write);
+        let (grown, before, after) = append_to(self.queue_mut(), write);
         self.charge -= before;
         self.grow(grown, after);
     }
@@ -385,14 +384,18 @@ impl Outbox {
         true
     }
 
+    /// Where new frames go: behind the message that is being sent in parts, if one is.
     fn queue(&self) -> &VecDeque<Segment> {
         if self.in_parts { &self.held } else { &self.segments }
     }
 
+    fn queue_mut(&mut self) -> &mut VecDeque<Segment> {
+        if self.in_parts { &mut self.held } else { &mut self.segments }
+    }
+
     fn push(&mut self, segment: Segment) {
         self.grow(segment.len(), segment.charge());
-        let queue = if self.in_parts { &mut self.held } else { &mut self.segments };
-        queue.push_back(segment);
+        self.queue_mut().push_back(segment);
     }
 }
 

@@ -45,19 +45,23 @@ const FRAME_OVERHEAD: usize = frame::HEADER_MAX;
 impl Hub {
     pub(super) fn send(&mut self, id: ConnId, message: Message<'_>) -> Sent {
         let Some(index) = self.find_in(id, Phase::Open) else { return Sent::Gone };
-        let fragments = message.len().div_ceil(self.limits.fragment_bytes).max(1);
-        let len = message.len() + fragments * FRAME_OVERHEAD;
-        if len > self.limits.backlog_max {
-            self.stats.refused_messages += 1;
-            return Sent::Refused;
-        }
+        let Some(len) = self.measure(&message) else { return Sent::Refused };
         if !self.reserve(index, len) {
             return Sent::Gone;
         }
-        self.stats.fragmented_out += u64::from(fragments > 1);
+        self.stats.fragmented_out += u64::from(message.len() > self.limits.fragment_bytes);
         self.with(index, |conn, loan| conn.send(message, loan));
         self.stats.messages_out += 1;
         self.settle(index)
+    }
+
+    /// The most that a message takes on the wire; `None`, and counted, when that alone exceeds `backlog_max`.
+    fn measure(&mut self, message: &Message<'_>) -> Option<usize> {
+        let fragments = message.len().div_ceil(self.limits.fragment_bytes).max(1);
+        let len = message.len() + fragments * FRAME_OVERHEAD;
+        let fits = len <= self.limits.backlog_max;
+        self.stats.refused_messages += u64::from(!fits);
+        fits.then_some(len)
     }
 
     pub(super) fn send_part(&mut self, id: ConnId, kind: Kind, bytes: &[u8], last: bool) -> Sent {
@@ -77,12 +81,7 @@ impl Hub {
     pub(super) fn publish(&mut self, topic: &str, message: &Message<'_>) -> usize {
         let Some(topic) = self.topics.find(topic) else { return 0 };
         self.stats.published += 1;
-        let fragments = message.len().div_ceil(self.limits.fragment_bytes).max(1);
-        let len = message.len() + fragments * FRAME_OVERHEAD;
-        if len > self.limits.backlog_max {
-            self.stats.refused_messages += 1;
-            return 0;
-        }
+        let Some(len) = self.measure(message) else { return 0 };
         self.reserve(NOBODY, len);
         let frames = self.encode_shared(message);
         let (policy, tag) = self.topics.policy(topic);

@@ -211,7 +211,7 @@ impl Hub {
     }
 
     /// Verifies that both kinds of lists agree.
-    pub(crate) fn check_topics(&self) {
+    pub(super) fn check_topics(&self) {
         let mut total = 0;
         for (topic, entry) in &self.topics.entries {
             total += entry.subscribers.len();

@@ -197,7 +197,8 @@ impl<I: Io> Reactor<I> {
 
     fn note_peer(&mut self, key: u32, event: Readiness) {
         let Some(slot) = self.hub.slot(key) else { return };
-        if event.readable || event.read_closed || event.failed {
+        let unread = event.readable || event.read_closed || event.failed;
+        if unread {
             slot.marks.set(Marks::READABLE, true);
         }
         if event.read_closed || event.failed {
@@ -211,7 +212,7 @@ impl<I: Io> Reactor<I> {
             // Neither reading, which is paused, nor writing, of which there may be nothing, would meet the failure.
             return self.hub.broken(key, ErrorKind::ConnectionReset);
         }
-        if event.readable || event.read_closed || event.failed {
+        if unread {
             self.hub.mark_ready(key);
         }
     }
@@ -220,7 +221,7 @@ impl<I: Io> Reactor<I> {
         if self.hub.is_shutting_down() {
             return self.stop_listening();
         }
-        if self.retry_at.is_some_and(|at| at <= self.now_in_turn()) {
+        if self.retry_at.is_some_and(|at| at <= self.io.now()) {
             self.retry_listeners();
         }
         let mut budget = self.hub.limits.accept_budget;
@@ -241,10 +242,6 @@ impl<I: Io> Reactor<I> {
             self.pending.clear();
             self.retry_at = None;
         }
-    }
-
-    fn now_in_turn(&mut self) -> Duration {
-        self.io.now()
     }
 
     fn retry_listeners(&mut self) {
@@ -303,8 +300,7 @@ impl<I: Io> Reactor<I> {
 
     fn try_listeners_later(&mut self, listener: usize) {
         self.pending[listener] = false;
-        let now = self.now_in_turn();
-        self.retry_at = Some(now + self.hub.limits.listener_retry);
+        self.retry_at = Some(self.io.now() + self.hub.limits.listener_retry);
     }
 
     #[cfg(any(test, feature = "client"))]

@@ -248,7 +248,6 @@ fn check(reactor: &mut Reactor<SimIo<Client>>, turns: u64) {
     let every = 1 + reactor.hub().connections() / 4;
     if turns.is_multiple_of(every) {
         reactor.check();
-        reactor.hub().check_topics();
         reactor.hub().check_ledger();
         for key in 0..reactor.hub().connections() as u32 {
             let unread = reactor.io().is_unread(key);
@@ -300,7 +299,6 @@ fn stop(reactor: &mut Reactor<SimIo<Client>>, app: &mut App, handle: &Handle, wo
 /// What must be true at the end.
 fn judge(reactor: &mut Reactor<SimIo<Client>>, app: App, world: &World) -> Outcome {
     reactor.check();
-    reactor.hub().check_topics();
     reactor.io().check_all_closed();
     let stats = reactor.hub().stats();
     let levels = [
