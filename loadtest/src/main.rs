@@ -1,0 +1,6 @@
+#![forbid(unsafe_code)]
+//! `loadtest`: measures WebSocket servers, and says when its own figures cannot be believed.
+
+mod record;
+
+fn main() {}
