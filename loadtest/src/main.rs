@@ -1,6 +1,8 @@
 #![forbid(unsafe_code)]
 //! `loadtest`: measures WebSocket servers, and says when its own figures cannot be believed.
 
+mod amount;
+mod gate;
 mod record;
 
 fn main() {}

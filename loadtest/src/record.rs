@@ -238,6 +238,29 @@ impl Seen {
         if self.count == 0 {
             self.example = example.to_string();
         }
-        self.count += count;
+        // Counts are read from files, which may say anything.
+        self.count = self.count.saturating_add(count);
+    }
+}
+
+#[cfg(test)]
+impl Record {
+    /// A valid one with nothing in it, for tests.
+    pub fn of(scenario: &str) -> Self {
+        Record {
+            schema: SCHEMA.to_string(),
+            scenario: scenario.to_string(),
+            title: format!("{scenario} for 10 s"),
+            began: 1_000,
+            seconds: 10.0,
+            conditions: Conditions::default(),
+            verdict: Verdict { valid: true, checks: Vec::new() },
+            figures: Vec::new(),
+            times: BTreeMap::new(),
+            plots: Vec::new(),
+            tables: Vec::new(),
+            errors: BTreeMap::new(),
+            notes: Vec::new(),
+        }
     }
 }
