@@ -3,6 +3,7 @@
 
 mod amount;
 mod gate;
+mod mix;
 mod record;
 
 fn main() {}
