@@ -5,5 +5,6 @@ mod amount;
 mod gate;
 mod mix;
 mod record;
+mod schedule;
 
 fn main() {}
