@@ -2,6 +2,7 @@
 //! `loadtest`: measures WebSocket servers, and says when its own figures cannot be believed.
 
 mod amount;
+mod bootstrap;
 mod fit;
 mod gate;
 mod mix;
