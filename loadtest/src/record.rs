@@ -4,6 +4,7 @@
 //! figure of another run, so that `merge` needs to know no scenario; histograms are kept whole, so that nothing is
 //! lost by adding runs up; what is plotted or tabled is plain numbers and text.
 
+pub mod merge;
 pub mod times;
 
 use std::collections::BTreeMap;
