@@ -354,7 +354,7 @@ mod client {
         let why = running.closed(0);
         assert_eq!(
             (why.by, why.cause, &*why.reason),
-            (By::Peer, Cause::BadAnswer, "the server answered with status 404")
+            (By::Peer, Cause::Declined(404), "the server answered with status 404")
         );
     }
 

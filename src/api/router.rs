@@ -143,6 +143,13 @@ impl Handler for Router {
         }
     }
 
+    #[cfg(any(test, feature = "client"))]
+    fn on_connect(&mut self, cx: &mut Context<'_>, conn: ConnId) {
+        if let Some(handler) = self.handler(cx) {
+            handler.on_connect(cx, conn);
+        }
+    }
+
     fn on_open(&mut self, cx: &mut Context<'_>, conn: ConnId) {
         if let Some(handler) = self.handler(cx) {
             handler.on_open(cx, conn);

@@ -54,6 +54,8 @@ pub enum Cause {
     Memory,
     /// The server is shutting down.
     Shutdown,
+    /// The server answered our opening handshake with this status instead of 101; no code, and the text as the reason.
+    Declined(u16),
     /// The answer to a client's opening handshake was not what RFC 6455 §4.1 demands.
     BadAnswer,
 }
@@ -126,6 +128,7 @@ impl fmt::Display for Cause {
             Cause::BadHead(error) => return write!(f, "{error}"),
             Cause::BadBody(error) => return write!(f, "{error}"),
             Cause::Refused(status) => return write!(f, "refused with {status}"),
+            Cause::Declined(status) => return write!(f, "declined with {status}"),
             Cause::HandshakeTimeout => "handshake took too long",
             Cause::ReplyTimeout => "answer took too long",
             Cause::PingTimeout => "no sign of life after a ping",

@@ -9,10 +9,11 @@ use super::context::Context;
 use super::handler::Handler;
 use super::{Hub, Marks, NOBODY};
 use crate::conn::closed::{By, Cause, Closed};
+use crate::conn::phase::Phase;
 use crate::conn::{Asked, Flags, head_limits};
 use crate::ground::id::ConnId;
 use crate::wire::frame::Role;
-use crate::wire::handshake::{Key, check_accept, write_upgrade_request};
+use crate::wire::handshake::{AcceptError, Key, check_accept, write_upgrade_request};
 use crate::wire::head::parse_response;
 
 pub use crate::wire::handshake::InvalidRequest;
@@ -107,8 +108,8 @@ impl std::fmt::Display for ConnectError {
 impl std::error::Error for ConnectError {}
 
 impl Context<'_> {
-    /// Connects to another server through the same loop. `on_open` follows when the handshake is complete, `on_close`
-    /// in any case. (Feature `client`.)
+    /// Connects to another server through the same loop. `on_connect` follows when the TCP connection is made,
+    /// `on_open` when the handshake is complete, `on_close` in any case. (Feature `client`.)
     ///
     /// # Errors
     /// When the request would be invalid, `connections_max` is reached, or the loop is shutting down.
@@ -137,7 +138,7 @@ impl Hub {
         let slot = &mut self.slots.0[index as usize];
         slot.scope = self.scope;
         // The request waits until the kernel says that the connection is made.
-        slot.marks.set(Marks::BLOCKED | Marks::WRITE_INTEREST, true);
+        slot.marks.set(Marks::BLOCKED | Marks::WRITE_INTEREST | Marks::DIALLED, true);
         slot.conn.flags.set(Flags::ANNOUNCED, true);
         slot.conn.extra().asked = Some(Asked { key, protocols: connect.protocols.clone() });
         self.stats.connected += 1;
@@ -164,18 +165,29 @@ impl Hub {
         !self.dials.is_empty()
     }
 
+    /// The kernel says that a connection may be written to: it is made, if that was still open.
+    pub fn made(&mut self, index: u32, app: &mut dyn Handler) {
+        let slot = &mut self.slots.0[index as usize];
+        if slot.marks.set(Marks::DIALLED, false) && slot.conn.phase != Phase::Closed {
+            self.scope = slot.scope;
+            let id = self.id(index);
+            app.on_connect(&mut Context::new(self), id);
+        }
+    }
+
     /// The answer to our opening handshake has come.
     pub(super) fn answered(&mut self, index: u32, head: &[u8], app: &mut dyn Handler) {
         let Some(asked) = self.slots.0[index as usize].conn.extra().asked.take() else { return };
         let mut room = [httparse::EMPTY_HEADER; super::HEADERS_ROOM];
         let offered: Vec<&str> = asked.protocols.iter().map(String::as_str).collect();
-        let refused = match parse_response(head, &mut room, &head_limits(&self.limits)) {
-            Err(error) => error.to_string(),
+        let (cause, text) = match parse_response(head, &mut room, &head_limits(&self.limits)) {
+            Err(error) => (Cause::BadAnswer, error.to_string()),
             Ok(response) => match check_accept(&response, &Key::from_bytes(&asked.key), &offered) {
                 Ok(_) => return self.opened(index, app),
-                Err(error) => error.to_string(),
+                Err(error @ AcceptError::Status(status)) => (Cause::Declined(status), error.to_string()),
+                Err(error) => (Cause::BadAnswer, error.to_string()),
             },
         };
-        self.doom(index, Closed::with(By::Peer, Cause::BadAnswer, None, &refused), true);
+        self.doom(index, Closed::with(By::Peer, cause, None, &text), true);
     }
 }

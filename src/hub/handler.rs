@@ -38,6 +38,36 @@ pub trait Handler {
         Reply::upgrade()
     }
 
+    /// The TCP connection of a `Context::connect` is made; the opening handshake's request leaves next, in this turn.
+    /// Comes at most once and before [`Handler::on_open`], never for a connection that could not be made. The WebSocket
+    /// is not open yet, so nothing can be sent. (Feature `client`.)
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tidegate::{ConnId, ConnMap, Context, Handler, Message};
+    /// #[derive(Default)]
+    /// struct Stopwatch {
+    ///     made: ConnMap<Duration>,
+    /// }
+    ///
+    /// impl Handler for Stopwatch {
+    ///     fn on_connect(&mut self, cx: &mut Context<'_>, conn: ConnId) {
+    ///         self.made.insert(conn, cx.now());
+    ///     }
+    ///
+    ///     fn on_open(&mut self, cx: &mut Context<'_>, conn: ConnId) {
+    ///         if let Some(made) = self.made.remove(conn) {
+    ///             println!("{conn}: the handshake took {:?}", cx.now() - made);
+    ///         }
+    ///     }
+    /// #   fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {}
+    /// }
+    /// ```
+    #[cfg(any(test, feature = "client"))]
+    fn on_connect(&mut self, cx: &mut Context<'_>, conn: ConnId) {
+        let _ = (cx, conn);
+    }
+
     /// A WebSocket is open. What is sent here leaves together with the 101.
     fn on_open(&mut self, cx: &mut Context<'_>, conn: ConnId) {
         let _ = (cx, conn);

@@ -83,6 +83,10 @@ impl Marks {
     /// The application is owed `on_drain`, once the peer has been read.
     pub const DRAIN_OWED: u16 = 1 << 11;
 
+    /// Being connected to its server, which has not answered yet.
+    #[cfg(any(test, feature = "client"))]
+    pub const DIALLED: u16 = 1 << 13;
+
     /// True when any of `bits` is set.
     pub fn has(self, bits: u16) -> bool {
         self.0 & bits != 0

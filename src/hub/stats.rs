@@ -87,7 +87,7 @@ counters! {
     ended_end_of_stream,
     /// Ended: I/O error.
     ended_io,
-    /// Ended: protocol broken on an open WebSocket.
+    /// Ended: protocol broken on an open WebSocket, or our opening handshake declined or answered wrongly.
     ended_protocol,
     /// Ended: bad request, or one refused by a rule.
     ended_bad_request,
@@ -189,7 +189,7 @@ impl Stats {
             Cause::Close | Cause::Answered => &mut self.ended_by_application,
             Cause::EndOfStream => &mut self.ended_end_of_stream,
             Cause::Io(_) => &mut self.ended_io,
-            Cause::Protocol(_) | Cause::BadAnswer => &mut self.ended_protocol,
+            Cause::Protocol(_) | Cause::BadAnswer | Cause::Declined(_) => &mut self.ended_protocol,
             Cause::BadHead(_) | Cause::BadBody(_) | Cause::Refused(_) => &mut self.ended_bad_request,
             Cause::HandshakeTimeout => &mut self.ended_handshake_timeout,
             Cause::ReplyTimeout => &mut self.ended_reply_timeout,

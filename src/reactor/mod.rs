@@ -126,7 +126,7 @@ impl<I: Io> Reactor<I> {
         self.hub.stats.events += self.events.len() as u64;
         self.hub.stats.budget_events += u64::from(self.events.len() >= self.hub.limits.events_max);
         self.hub.stats.refused_commands = self.inbox.refused();
-        self.note_events();
+        self.note_events(app);
         self.accept_all();
         self.dial_all();
         self.read_all(app);
@@ -177,13 +177,16 @@ impl<I: Io> Reactor<I> {
         [span, max_wait].into_iter().flatten().min()
     }
 
-    fn note_events(&mut self) {
+    fn note_events(&mut self, app: &mut dyn Handler) {
         for i in 0..self.events.len() {
             let event = self.events[i];
             match event.source {
                 Source::Waker => {}
                 Source::Listener(listener) => self.set_pending(listener, true),
-                Source::Peer(key) => self.note_peer(key, event),
+                Source::Peer(key) => {
+                    self.note_peer(key, event);
+                    self.note_made(key, event, app);
+                }
             }
         }
     }
@@ -216,6 +219,17 @@ impl<I: Io> Reactor<I> {
             self.hub.mark_ready(key);
         }
     }
+
+    /// A dialled connection is made with the first event that lets it be written and does not say that it has failed.
+    #[cfg(any(test, feature = "client"))]
+    fn note_made(&mut self, key: u32, event: Readiness, app: &mut dyn Handler) {
+        if event.writable && !event.failed && self.hub.slot(key).is_some() {
+            self.hub.made(key, app);
+        }
+    }
+
+    #[cfg(not(any(test, feature = "client")))]
+    fn note_made(&mut self, _: u32, _: Readiness, _: &mut dyn Handler) {}
 
     fn accept_all(&mut self) {
         if self.hub.is_shutting_down() {

@@ -18,7 +18,7 @@ use sha1::{Digest as _, Sha1};
 use super::head::{BodyLength, RequestHead, Version, is_token, write_fields};
 
 #[cfg(any(test, feature = "client"))]
-pub use client::{InvalidRequest, check_accept, write_upgrade_request};
+pub use client::{AcceptError, InvalidRequest, check_accept, write_upgrade_request};
 pub use offers::{Extension, Params, Value, extensions, protocols};
 
 /// What the key is hashed with (RFC 6455 §1.3).

@@ -44,6 +44,8 @@ pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
 /// What the application was told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Note {
+    /// `on_connect`.
+    Connected(ConnId),
     /// `on_open`.
     Opened(ConnId),
     /// `on_drain`.
@@ -65,6 +67,7 @@ type OnStart = Box<dyn FnMut(&mut Context<'_>)>;
 pub struct Script {
     start: Option<OnStart>,
     request: Option<OnRequest>,
+    connect: Option<OnConn>,
     open: Option<OnConn>,
     message: Option<OnMessage>,
     part: Option<OnPart>,
@@ -86,6 +89,7 @@ macro_rules! script {
 script! {
     start: ();
     request: (ConnId, &Request<'_>) -> Reply;
+    connect: (ConnId);
     open: (ConnId);
     message: (ConnId, Message<'_>);
     part: (ConnId, Part<'_>);
@@ -117,6 +121,13 @@ impl Handler for Script {
 
     fn on_request(&mut self, cx: &mut Context<'_>, conn: ConnId, req: &Request<'_>) -> Reply {
         self.request.as_mut().map_or_else(Reply::upgrade, |request| request(cx, conn, req))
+    }
+
+    #[cfg(feature = "client")]
+    fn on_connect(&mut self, cx: &mut Context<'_>, conn: ConnId) {
+        if let Some(connect) = &mut self.connect {
+            connect(cx, conn);
+        }
     }
 
     fn on_open(&mut self, cx: &mut Context<'_>, conn: ConnId) {
@@ -175,6 +186,12 @@ impl<H: Handler> Handler for Watched<H> {
 
     fn on_request(&mut self, cx: &mut Context<'_>, conn: ConnId, req: &Request<'_>) -> Reply {
         self.app.on_request(cx, conn, req)
+    }
+
+    #[cfg(feature = "client")]
+    fn on_connect(&mut self, cx: &mut Context<'_>, conn: ConnId) {
+        self.note(Note::Connected(conn));
+        self.app.on_connect(cx, conn);
     }
 
     fn on_open(&mut self, cx: &mut Context<'_>, conn: ConnId) {

@@ -437,5 +437,6 @@ fn cause_name(why: &Closed) -> &'static str {
         (Cause::Memory, _) => "memory",
         (Cause::Shutdown, _) => "shutdown",
         (Cause::BadAnswer, _) => "bad answer",
+        (Cause::Declined(_), _) => "declined",
     }
 }

@@ -38,6 +38,11 @@ impl Handler for Gauged {
         self.app.on_request(cx, conn, req)
     }
 
+    #[cfg(feature = "client")]
+    fn on_connect(&mut self, cx: &mut Context<'_>, conn: ConnId) {
+        self.app.on_connect(cx, conn);
+    }
+
     fn on_open(&mut self, cx: &mut Context<'_>, conn: ConnId) {
         self.note(cx);
         self.app.on_open(cx, conn);

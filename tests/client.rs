@@ -1,0 +1,115 @@
+//! Connections to other servers: when the application hears of them, how they fail, and many at once.
+//!
+//! Knows the public interface only. Invariant: the servers are either ours or speak by hand, so nothing outside this
+//! process is reached.
+
+mod harness;
+
+use std::net::{SocketAddr, TcpListener};
+
+use harness::peer::Peer;
+use harness::{Note, Running, Script, start, until};
+use tidegate::{By, Cause, Config, Connect, Router};
+
+/// A loop that begins `count` connections to `address` at once.
+fn dial(address: SocketAddr, count: usize, config: Config) -> Running {
+    start(config, move || {
+        Script::new().start(move |cx| {
+            for _ in 0..count {
+                cx.connect(&Connect::new(address, "localhost", "/")).unwrap();
+            }
+        })
+    })
+}
+
+fn listener() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+#[test]
+fn a_connection_is_made_once_before_it_is_open() {
+    let server = harness::start_echo(Config::default());
+    let client = dial(server.address, 3, Config::default());
+    until("three opened", || (client.stats().open == 3).then_some(()));
+    client.handle.shutdown().unwrap();
+    until("three ends", || (client.ends().len() == 3).then_some(()));
+    let notes = client.notes();
+    for (conn, _) in client.ends() {
+        let of: Vec<&Note> = notes
+            .iter()
+            .filter(|note| match note {
+                Note::Connected(id) | Note::Opened(id) | Note::Drained(id) | Note::Closed(id, _) => {
+                    *id == conn
+                }
+            })
+            .collect();
+        assert!(
+            matches!(of[..], [Note::Connected(_), Note::Opened(_), Note::Closed(..)]),
+            "made, opened, ended, each once: {of:?}"
+        );
+    }
+}
+
+/// The peer has not been sent a byte when `on_connect` comes, and nothing can be sent there but the request.
+#[test]
+fn what_is_not_open_cannot_be_sent_to_when_it_is_made() {
+    let (listener, address) = listener();
+    let client = start(Config::default(), move || {
+        Script::new()
+            .start(move |cx| assert!(cx.connect(&Connect::new(address, "localhost", "/")).is_ok()))
+            .connect(|cx, conn| assert_eq!(cx.send(conn, "too soon"), tidegate::Sent::Gone))
+    });
+    let mut peer = Peer::over(listener.accept().unwrap().0);
+    until("made", || client.notes().into_iter().find(|note| matches!(note, Note::Connected(_))));
+    peer.write("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(client.closed(0).cause, Cause::Declined(503));
+}
+
+#[test]
+fn a_connection_that_fails_is_never_made() {
+    let (listener, nobody) = listener();
+    drop(listener);
+    let client = dial(nobody, 2, Config::default());
+    assert!(matches!(client.closed(1).cause, Cause::Io(_)));
+    assert!(client.notes().iter().all(|note| matches!(note, Note::Closed(..))), "{:?}", client.notes());
+}
+
+#[test]
+fn a_router_passes_the_connection_on() {
+    let server = harness::start_echo(Config::default());
+    let (address, (tell, told)) = (server.address, std::sync::mpsc::channel());
+    let client = start(Config::default(), move || {
+        let mut router = Router::new();
+        router.ws("/other", Script::new().connect(|_, _| panic!("of another handler")));
+        let dials = Script::new()
+            .start(move |cx| assert!(cx.connect(&Connect::new(address, "localhost", "/")).is_ok()))
+            .connect(move |_, conn| tell.send(conn).unwrap());
+        router.fallback(dials);
+        router
+    });
+    assert_eq!(told.recv_timeout(harness::PATIENCE).unwrap(), client.opened(0));
+}
+
+#[test]
+fn a_declined_handshake_names_its_status() {
+    let table = [
+        ("503 Service Unavailable", Cause::Declined(503), "ended by peer: declined with 503"),
+        ("401 Unauthorized", Cause::Declined(401), "ended by peer: declined with 401"),
+        ("200 OK", Cause::Declined(200), "ended by peer: declined with 200"),
+        ("101 Switching Protocols", Cause::BadAnswer, "ended by peer: wrong answer"),
+        ("99 Too Low", Cause::BadAnswer, "ended by peer: wrong answer"),
+    ];
+    for (status, cause, text) in table {
+        let (listener, address) = listener();
+        let client = dial(address, 1, Config::default());
+        let mut peer = Peer::over(listener.accept().unwrap().0);
+        peer.write(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n"));
+        let why = client.closed(0);
+        assert_eq!((why.by, why.cause, why.code, why.clean), (By::Peer, cause, None, false), "{status}");
+        assert!(why.to_string().starts_with(text), "{why}");
+        assert!(!why.reason.is_empty(), "the text is kept");
+        client.stats_when("counted", |s| s.ended_protocol == 1);
+    }
+}
