@@ -92,6 +92,8 @@ impl Flags {
     pub const PEER_DONE: u16 = 1 << 7;
     /// Our half is shut.
     pub const SHUT: u16 = 1 << 8;
+    /// The application does not want the peer to be read.
+    pub const PAUSED: u16 = 1 << 9;
 
     /// True when any of `bits` is set.
     pub fn has(self, bits: u16) -> bool {
@@ -111,7 +113,7 @@ pub enum Received {
     Head(HeadScanner, Vec<u8>),
     /// A head and the beginning of its body.
     Body(Vec<u8>, BodyDecoder, Vec<u8>),
-    /// Bytes that came while a request was with the application, or the backlog was high.
+    /// Bytes that came while a request was with the application, the backlog was high, or reading was paused.
     Kept(Vec<u8>),
     /// The beginning of a frame or message.
     Frames(Incoming),
@@ -247,8 +249,9 @@ impl Connection {
     /// The next event in `input`; `None` when everything has been taken.
     pub fn next_event<'b>(&mut self, input: &mut Input<'b>, loan: &mut Loan<'_>) -> Option<Event<'b>> {
         // A peer whose replies pile up is not read, and what has been read of it already waits as well: else one
-        // bufferful of small requests could ask for more than the backlog may hold.
-        if self.flags.has(Flags::HIGH)
+        // bufferful of small requests could ask for more than the backlog may hold. Likewise where the application
+        // has paused it.
+        if self.flags.has(Flags::HIGH | Flags::PAUSED)
             && self.received.is_none()
             && matches!(self.phase, Phase::Head | Phase::Open)
         {
@@ -358,7 +361,7 @@ impl Connection {
         }
     }
 
-    /// Bytes kept while a request was with the application, or the backlog was high.
+    /// Bytes kept while a request was with the application, the backlog was high, or reading was paused.
     pub fn kept(&self) -> usize {
         match self.received.as_deref() {
             Some(Received::Kept(kept)) => kept.len(),

@@ -91,6 +91,58 @@ impl<'a> Context<'a> {
         self.hub.close(index, closed)
     }
 
+    /// Stops reading this peer, without a system call: no message, Ping or Close of it is seen, and when the kernel's
+    /// buffers are full it cannot send any more. False when the connection has ended or is closing.
+    ///
+    /// It takes effect at once: messages that were read together with the one being handled wait for
+    /// [`Context::resume`] too (`head_max` and one read, `scratch_bytes`, are kept at most). Only of a message that is
+    /// taken in parts, the parts that were read together with the one being handled are still delivered.
+    ///
+    /// Sending goes on, and a reset by the peer is noticed as ever. So do the deadlines: a peer that is not read cannot
+    /// show life, so with Pings on it is cut by `pong_timeout`, with `idle_timeout` on it is closed as idle, and before
+    /// the WebSocket is open `handshake_timeout` ends it. [`Context::close`] ends the pause, for the peer's Close is to
+    /// be read.
+    ///
+    /// ```
+    /// # use tidegate::{ConnId, Context, Handler, Message};
+    /// /// Takes one message a second from its one peer.
+    /// struct Slow(Option<ConnId>);
+    ///
+    /// impl Handler for Slow {
+    ///     fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, _: Message<'_>) {
+    ///         self.0 = Some(conn);
+    ///         cx.pause(conn);
+    ///         cx.set_timer(std::time::Duration::from_secs(1), 0);
+    ///     }
+    ///
+    ///     fn on_timer(&mut self, cx: &mut Context<'_>, _: u64) {
+    ///         if let Some(conn) = self.0 {
+    ///             cx.resume(conn);
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    pub fn pause(&mut self, conn: ConnId) -> bool {
+        self.hub.pause(conn)
+    }
+
+    /// Goes on reading a peer after [`Context::pause`], from the next turn on and with what arrived meanwhile; nothing
+    /// changes where it was not paused. False when the connection has ended.
+    pub fn resume(&mut self, conn: ConnId) -> bool {
+        let Some(index) = self.hub.find(conn) else { return false };
+        self.hub.unpause(index);
+        true
+    }
+
+    /// Ends a connection at once with a TCP reset: nothing of what is queued is written. `on_close` follows, where it
+    /// is owed, with `By::Application`, `Cause::Close`, no code, and not clean; an end that had begun before keeps its
+    /// reason. False when there is none.
+    ///
+    /// Works in every phase, for a connection that is still being made too.
+    pub fn abort(&mut self, conn: ConnId) -> bool {
+        self.hub.abort(conn)
+    }
+
     /// Answers a request that was answered with `Reply::Later`; false when it does not wait any more.
     pub fn respond(&mut self, conn: ConnId, response: Response) -> bool {
         self.hub.respond(conn, &response)

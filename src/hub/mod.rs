@@ -285,7 +285,7 @@ impl Hub {
         self.feed(index, bytes, app);
     }
 
-    /// Goes on with what was kept while a request was with the application or the backlog was high.
+    /// Goes on with what was kept while a request was with the application, the backlog was high, or reading was paused.
     pub fn feed_kept(&mut self, index: u32, app: &mut dyn Handler) {
         if self.kept_is_due(index)
             && let Some(mut kept) = self.with(index, |conn, _| conn.take_kept())
@@ -296,7 +296,7 @@ impl Hub {
 
     fn kept_is_due(&self, index: u32) -> bool {
         let conn = &self.slots.0[index as usize].conn;
-        conn.kept() > 0 && conn.phase != Phase::Reply && !conn.flags.has(Flags::HIGH)
+        conn.kept() > 0 && conn.phase != Phase::Reply && !conn.flags.has(Flags::HIGH | Flags::PAUSED)
     }
 
     fn feed(&mut self, index: u32, bytes: &mut [u8], app: &mut dyn Handler) {
@@ -374,11 +374,13 @@ impl Hub {
         self.doom(index, Closed::new(By::Peer, Cause::Io(kind)), true);
     }
 
-    /// True when the peer may be read: its own replies do not pile up, and a request with the application has not
-    /// been followed by more than a head's worth.
+    /// True when the peer may be read: its own replies do not pile up, the application has not paused it, and a request
+    /// with the application has not been followed by more than a head's worth.
     pub fn may_read(&self, index: u32) -> bool {
         let conn = &self.slots.0[index as usize].conn;
-        !conn.flags.has(Flags::HIGH) && conn.phase != Phase::Closed && conn.kept() <= self.limits.head_max
+        !conn.flags.has(Flags::HIGH | Flags::PAUSED)
+            && conn.phase != Phase::Closed
+            && conn.kept() <= self.limits.head_max
     }
 
     /// Puts a connection on the ready list.
@@ -393,6 +395,34 @@ impl Hub {
         if self.kept_is_due(index) || self.slots.0[index as usize].marks.has(Marks::READABLE) {
             self.mark_ready(index);
         }
+    }
+
+    /// Stops reading a peer whose connection is not ending yet; false when there is none.
+    fn pause(&mut self, id: ConnId) -> bool {
+        let Some(index) = self.find(id) else { return false };
+        let conn = &mut self.slots.0[index as usize].conn;
+        let on = !matches!(conn.phase, Phase::Closing | Phase::Ending);
+        if on {
+            conn.flags.set(Flags::PAUSED, true);
+        }
+        on
+    }
+
+    /// Reads a peer again, beginning with what was kept and what the kernel was noted to hold.
+    fn unpause(&mut self, index: u32) {
+        self.slots.0[index as usize].conn.flags.set(Flags::PAUSED, false);
+        self.resume(index);
+    }
+
+    /// Ends a connection at once, with a reset; false when there is none.
+    fn abort(&mut self, id: ConnId) -> bool {
+        let Some(index) = self.find(id) else { return false };
+        let conn = &mut self.slots.0[index as usize].conn;
+        if conn.phase == Phase::Reply {
+            conn.flags.set(Flags::ANNOUNCED, true);
+        }
+        self.doom(index, Closed::new(By::Application, Cause::Close), true);
+        true
     }
 
     /// The next connection to read, at most `left` of them.
@@ -420,8 +450,8 @@ impl Hub {
         if self.settle(index) != Sent::Gone {
             // Flushed also with nothing but the loop's write buffer to write, or nothing at all.
             self.mark_dirty(index);
-            // Reading may have been paused behind a request; what comes is read away now, up to the end of the stream.
-            self.resume(index);
+            // Reading may have been paused; what comes is read away now, up to the end of the stream.
+            self.unpause(index);
         }
     }
 
@@ -439,7 +469,10 @@ impl Hub {
         self.slots.0[index as usize].conn.extra().closed.get_or_insert(closed);
         self.left_open(index);
         self.enter(index, self.limits.close_timeout);
-        self.settle(index);
+        if self.settle(index) != Sent::Gone {
+            // Else the peer's Close would not be found, and every such end take `close_timeout`.
+            self.unpause(index);
+        }
         true
     }
 
