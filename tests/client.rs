@@ -113,3 +113,35 @@ fn a_declined_handshake_names_its_status() {
         client.stats_when("counted", |s| s.ended_protocol == 1);
     }
 }
+
+#[test]
+fn limit_dial_budget() {
+    let server = harness::start_echo(Config::default());
+    let client = dial(server.address, 50, Config::default().dial_budget(2));
+    let stats = client.stats_when("all are open", |s| s.open == 50);
+    assert_eq!(stats.connected, 50, "nobody is lost");
+    // The last two leave nobody behind.
+    assert_eq!(stats.budget_dial, 24, "two a turn: {stats:?}");
+}
+
+/// Those that have ended before their turn are not begun and take no place in the budget.
+#[test]
+fn a_dial_that_is_aborted_is_not_begun() {
+    let (listener, address) = listener();
+    let client = start(Config::default().dial_budget(1), move || {
+        Script::new().start(move |cx| {
+            let connect = Connect::new(address, "localhost", "/");
+            let conns: Vec<_> = (0..20).map(|_| cx.connect(&connect).unwrap()).collect();
+            conns[..19].iter().for_each(|&conn| assert!(cx.abort(conn)));
+        })
+    });
+    let mut peer = Peer::over(listener.accept().unwrap().0);
+    peer.write("HTTP/1.1 404 Not Found\r\n\r\n");
+    let of = until("twenty ends", || (client.ends().len() == 20).then(|| client.ends()));
+    let declined = of.iter().filter(|(_, why)| why.cause == Cause::Declined(404)).count();
+    let aborted = of.iter().filter(|(_, why)| (why.by, why.cause) == (By::Application, Cause::Close)).count();
+    assert_eq!((declined, aborted), (1, 19));
+    assert_eq!(client.stats_when("counted", |s| s.ended == 20).budget_dial, 0);
+    listener.set_nonblocking(true).unwrap();
+    assert!(listener.accept().is_err(), "nobody else has come");
+}

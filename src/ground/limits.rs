@@ -36,6 +36,8 @@ macro_rules! with_limits {
 
             /// New connections taken per turn of the loop; the rest wait for the next turn.
             accept_budget: Count = 256;
+            /// Connections begun per turn of the loop; the rest wait for the next turn.
+            dial_budget: Count = 256;
             /// Bytes read from one connection per turn; the rest waits for the next turn.
             read_budget: Bytes = 256 * 1024;
             /// Bytes written to one connection per turn; the rest waits for the next turn.

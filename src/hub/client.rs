@@ -111,6 +111,9 @@ impl Context<'_> {
     /// Connects to another server through the same loop. `on_connect` follows when the TCP connection is made,
     /// `on_open` when the handshake is complete, `on_close` in any case. (Feature `client`.)
     ///
+    /// Nothing is done at once: each turn begins at most `dial_budget` connections, in the order of the calls, and
+    /// `handshake_timeout` runs from here on. Of the limits for peers that come in, only `connections_max` applies.
+    ///
     /// # Errors
     /// When the request would be invalid, `connections_max` is reached, or the loop is shutting down.
     pub fn connect(&mut self, connect: &Connect) -> Result<ConnId, ConnectError> {
@@ -123,7 +126,8 @@ impl Hub {
         if self.is_shutting_down() {
             return Err(ConnectError::ShuttingDown);
         }
-        if self.slots.0.len() >= self.limits.connections_max {
+        // Peers that are being refused come on top of the limit, here as at the door.
+        if self.slots.0.len() - self.stats.refusing as usize >= self.limits.connections_max {
             self.stats.refused_connections += 1;
             return Err(ConnectError::TooManyConnections);
         }
@@ -135,6 +139,7 @@ impl Hub {
         write_upgrade_request(&mut request, &connect.host, &connect.target, &key, &protocols, fields)
             .map_err(ConnectError::Invalid)?;
         let index = self.insert(Role::Client, NOBODY);
+        self.reserve(index, request.capacity());
         let slot = &mut self.slots.0[index as usize];
         slot.scope = self.scope;
         // The request waits until the kernel says that the connection is made.

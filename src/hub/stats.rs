@@ -174,6 +174,8 @@ counters! {
     budget_flush,
     /// Times the listener was cut off by `accept_budget`.
     budget_accept,
+    /// Times the connections to be made were cut off by `dial_budget`.
+    budget_dial,
     /// Times the inbox was cut off by `inbox_budget`.
     budget_inbox,
     /// Times as many events came as `events_max` lets in.

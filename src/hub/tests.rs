@@ -614,3 +614,31 @@ fn a_shutdown_is_paced_to_reach_everyone() {
     }
     assert_eq!(side.hub.stats().half_open, 0, "half of the time has told all, at 17 a second");
 }
+
+/// The limits at the door are for peers that come in; only the one for all connections holds for those that we make.
+#[test]
+fn fifteen_thousand_dials_at_once() {
+    const DIALS: usize = 15_000;
+    let limits = Limits {
+        connections_max: DIALS,
+        half_open_max: 1,
+        connections_per_source_max: 1,
+        accepts_per_second_max: 1,
+        ..Limits::default()
+    };
+    let mut side = Side::new(limits, 1);
+    let connect = Connect::new("127.0.0.1:1".parse().unwrap(), "localhost", "/");
+    for place in 0..DIALS {
+        let id = Context::new(&mut side.hub).connect(&connect).expect("below the limit");
+        assert_eq!(id.index as usize, place);
+    }
+    let refused = Context::new(&mut side.hub).connect(&connect);
+    assert_eq!(refused, Err(client::ConnectError::TooManyConnections));
+    side.hub.check();
+    side.hub.check_ledger();
+    assert_eq!((side.hub.stats().half_open, side.hub.stats().refused_connections), (0, 1));
+    let order: Vec<usize> =
+        std::iter::from_fn(|| side.hub.next_dial()).map(|dial| dial.index as usize).collect();
+    assert_eq!(order, Vec::from_iter(0..DIALS));
+    assert!(!side.hub.has_dials());
+}

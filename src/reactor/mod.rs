@@ -1,7 +1,7 @@
 //! L4: one turn of the loop, generic over the `Io` that moves the bytes.
 //!
-//! Refuses to know the protocol. Invariants: a turn is bounded (budgets for accepting, reading, commands and
-//! flushing); whoever is cut off by a budget is remembered and the loop does not sleep; it sleeps only when there is
+//! Refuses to know the protocol. Invariants: a turn is bounded (budgets for accepting, dialling, reading, commands
+//! and flushing); whoever is cut off by a budget is remembered and the loop does not sleep; it sleeps only when there is
 //! nothing to do.
 //!
 //! ```text
@@ -319,12 +319,14 @@ impl<I: Io> Reactor<I> {
 
     #[cfg(any(test, feature = "client"))]
     fn dial_all(&mut self) {
-        while let Some(dial) = self.hub.next_dial() {
+        for _ in 0..self.hub.limits.dial_budget {
+            let Some(dial) = self.hub.next_dial() else { return };
             // The first event says that it is made, or has failed.
             if let Err(error) = self.io.connect(dial.index, dial.address, dial.source) {
                 self.hub.broken(dial.index, error.kind());
             }
         }
+        self.hub.stats.budget_dial += u64::from(self.hub.has_dials());
     }
 
     #[cfg(not(any(test, feature = "client")))]
