@@ -19,6 +19,20 @@ fn listeners_are_bounded() {
     );
 }
 
+#[cfg(unix)]
+#[test]
+fn descriptors_that_wake_are_bounded() {
+    use std::os::fd::AsFd;
+    let mut server = Server::new(Config::default()).unwrap();
+    let pipes: Vec<_> = (0..17).map(|_| std::io::pipe().unwrap()).collect();
+    pipes[..16].iter().for_each(|(end, _)| server.wake_on(end.as_fd()).unwrap());
+    let refused = server.wake_on(pipes[16].0.as_fd()).unwrap_err();
+    assert!(
+        matches!(&refused, Error::Wake(source) if source.to_string().contains("at most 16")),
+        "{refused}"
+    );
+}
+
 #[test]
 fn numbers_and_times_are_bounded() {
     let room = 1 << 30;

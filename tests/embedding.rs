@@ -393,3 +393,95 @@ fn a_shutdown_ordered_at_the_start_ends_the_loop() {
     assert_eq!((report.told, report.cut), (0, 0));
     assert_eq!(handle.shutdown(), Err(tidegate::HandleError::Stopped));
 }
+
+/// A turn that may wait for ever does not, where the program has done something between two turns.
+#[test]
+fn the_loop_is_lent_between_turns() {
+    let quiet = Config::default().ping_interval(Duration::ZERO).idle_timeout(Duration::ZERO);
+    let mut server = Server::bind("127.0.0.1:0", quiet).unwrap();
+    let address = server.local_addr().unwrap();
+    let (tell, told) = mpsc::channel();
+    let ended = Rc::new(RefCell::new(Vec::new()));
+    let ends = Rc::clone(&ended);
+    let mut app = Script::new()
+        .open(move |_, conn| tell.send(conn).unwrap())
+        .close(move |_, conn, _| ends.borrow_mut().push(conn));
+    let peers = thread::spawn(move || [Peer::open(address), Peer::open(address)]);
+    let mut open = Vec::new();
+    while open.len() < 2 {
+        server.turn(&mut app, Some(ms(5))).unwrap();
+        open.extend(told.try_iter());
+    }
+    let mut peers = peers.join().unwrap();
+    // Whatever the handshakes have left over is done first.
+    while server.stats().connections != 2 || server.stats().queued_bytes > 0 {
+        server.turn(&mut app, Some(ms(1))).unwrap();
+    }
+    let before = server.context().now();
+    for conn in &open {
+        assert_eq!(server.context().send(*conn, "between"), Sent::Ok);
+    }
+    assert!(server.context().now() > before, "the time is that of the call");
+    server.turn(&mut app, None).unwrap();
+    for peer in &mut peers {
+        assert_eq!(peer.message().text(), "between");
+    }
+    assert!(server.context().abort(open[0]));
+    assert!(ended.borrow().is_empty(), "the turn tells the application");
+    server.turn(&mut app, None).unwrap();
+    assert_eq!(*ended.borrow(), [open[0]]);
+    let handle = server.handle();
+    assert!(server.context().abort(open[1]));
+    server.context().shutdown();
+    let Turn::Stopped(report) = server.turn(&mut app, None).unwrap() else { panic!("nobody is left") };
+    assert_eq!((report.told, ended.borrow().len()), (0, 2));
+    assert_eq!(handle.shutdown(), Err(HandleError::Stopped));
+}
+
+/// Also when there is nobody to tell, and no turn has been.
+#[test]
+fn a_shutdown_ordered_between_turns_stops_at_once() {
+    let mut server = Server::bind("127.0.0.1:0", Config::default()).unwrap();
+    let (handle, address) = (server.handle(), server.local_addr().unwrap());
+    server.context().shutdown();
+    assert!(matches!(server.turn(&mut Script::new(), None).unwrap(), Turn::Stopped(_)));
+    assert_eq!(handle.shutdown(), Err(HandleError::Stopped));
+    assert!(std::net::TcpStream::connect(address).is_err(), "it listens no more");
+}
+
+#[cfg(feature = "client")]
+#[test]
+fn a_connection_begun_between_turns_is_made_by_the_next() {
+    let server = start_echo(Config::default());
+    let mut client = Server::new(Config::default()).unwrap();
+    let conn = client.context().connect(&tidegate::Connect::new(server.address, "localhost", "/")).unwrap();
+    let mut app = Script::new();
+    client.turn(&mut app, None).unwrap();
+    while !client.context().is_open(conn) {
+        client.turn(&mut app, Some(ms(5))).unwrap();
+    }
+}
+
+/// Nothing else could end these waits.
+#[cfg(unix)]
+#[test]
+fn a_descriptor_ends_a_wait() {
+    use std::io::{Read, Write};
+    use std::os::fd::AsFd;
+    let mut server = Server::new(Config::default()).unwrap();
+    let (mut bell, mut button) = std::io::pipe().unwrap();
+    server.wake_on(bell.as_fd()).unwrap();
+    let mut app = Script::new();
+    for round in 1..=3 {
+        button.write_all(b"!").unwrap();
+        assert_eq!(server.turn(&mut app, None).unwrap(), Turn::Running);
+        assert_eq!((server.stats().events, server.stats().turns), (round, round));
+        // Nothing has been read from it.
+        bell.read_exact(&mut [0]).unwrap();
+    }
+    let file = std::fs::File::open("/dev/null").unwrap();
+    assert!(
+        matches!(server.wake_on(file.as_fd()), Err(tidegate::Error::Wake(_)))
+            || cfg!(not(target_os = "linux"))
+    );
+}

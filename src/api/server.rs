@@ -7,10 +7,13 @@ use std::fmt;
 use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+#[cfg(unix)]
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use super::config::{Config, ConfigError};
 use crate::hub::Hub;
+use crate::hub::context::Context;
 use crate::hub::deadlines::Report;
 use crate::hub::handler::Handler;
 use crate::hub::stats::Stats;
@@ -33,6 +36,8 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// The loop cannot be woken by a descriptor; see `Server::wake_on`.
+    Wake(io::Error),
     /// The poller could not be made, or failed.
     Io(io::Error),
 }
@@ -43,6 +48,7 @@ impl fmt::Display for Error {
             Error::Config(error) => write!(f, "{error}"),
             Error::Address(error) => write!(f, "no address to listen on: {error}"),
             Error::Listen { address, source } => write!(f, "cannot listen on {address}: {source}"),
+            Error::Wake(error) => write!(f, "the loop cannot be woken by this descriptor: {error}"),
             Error::Io(error) => write!(f, "the event loop failed: {error}"),
         }
     }
@@ -52,7 +58,10 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Error::Config(error) => Some(error),
-            Error::Listen { source, .. } | Error::Address(source) | Error::Io(source) => Some(source),
+            Error::Listen { source, .. }
+            | Error::Address(source)
+            | Error::Wake(source)
+            | Error::Io(source) => Some(source),
         }
     }
 }
@@ -159,6 +168,61 @@ impl Server {
     /// When the poller fails.
     pub fn turn(&mut self, app: &mut dyn Handler, max_wait: Option<Duration>) -> Result<Turn, Error> {
         self.reactor.turn(app, max_wait).map_err(Error::Io)
+    }
+
+    /// The loop, lent to the program between two turns, for programs that call [`Server::turn`] themselves; its time is
+    /// set to now first. What is sent, dialled or closed through it happens in the next turn, which does not wait then.
+    ///
+    /// `on_start` has not been called before the first turn. Where the application is a `Router`, timers and
+    /// connections that are begun here belong to none of its handlers.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tidegate::{Config, ConnId, Context, Handler, Message, Server};
+    /// # struct App;
+    /// # impl Handler for App {
+    /// #     fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {}
+    /// # }
+    /// let mut server = Server::bind("127.0.0.1:0", Config::default())?;
+    /// for round in 0..3 {
+    ///     server.context().publish("rounds", format!("round {round}"));
+    ///     server.turn(&mut App, Some(Duration::from_millis(1)))?;
+    /// }
+    /// # Ok::<(), tidegate::Error>(())
+    /// ```
+    pub fn context(&mut self) -> Context<'_> {
+        self.reactor.context()
+    }
+
+    /// Ends a waiting turn when this descriptor becomes readable: a timerfd, which is finer than the milliseconds that
+    /// a poller waits in, or an eventfd, a pipe, a socket of the program's own. At most 16 of them in a server's life.
+    /// (Unix only.)
+    ///
+    /// Nothing is read from it, which is the program's to do. It is reported once each time that it becomes readable
+    /// (edge-triggered), also when it was readable before it was handed over. It must stay open as long as it is to
+    /// wake; closing it, and every duplicate of it, ends that.
+    ///
+    /// # Errors
+    /// [`Error::Wake`] when there are 16 already, or the system has no readiness for such a descriptor (a file).
+    ///
+    /// ```
+    /// use std::io::Write;
+    /// use std::os::fd::AsFd;
+    /// # use tidegate::{Config, ConnId, Context, Handler, Message, Server};
+    /// # struct App;
+    /// # impl Handler for App {
+    /// #     fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {}
+    /// # }
+    /// let mut server = Server::new(Config::default())?;
+    /// let (bell, mut button) = std::io::pipe().unwrap();
+    /// server.wake_on(bell.as_fd())?;
+    /// button.write_all(b"!").unwrap();
+    /// server.turn(&mut App, None)?; // does not sleep for ever
+    /// # Ok::<(), tidegate::Error>(())
+    /// ```
+    #[cfg(unix)]
+    pub fn wake_on(&mut self, fd: BorrowedFd<'_>) -> Result<(), Error> {
+        self.reactor.io().wake_on(fd).map_err(Error::Wake)
     }
 
     /// The counters.

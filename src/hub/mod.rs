@@ -515,6 +515,11 @@ impl Hub {
         self.doomed.pop_front()
     }
 
+    /// True when connections are still to be buried.
+    pub fn has_doomed(&self) -> bool {
+        !self.doomed.is_empty()
+    }
+
     /// The one place where a slot dies. Tells the application, if it knows of the connection; true when the socket
     /// shall be reset.
     pub fn bury(&mut self, index: u32, app: &mut dyn Handler) -> bool {

@@ -96,6 +96,16 @@ impl<I: Io> Reactor<I> {
         &mut self.hub
     }
 
+    /// The hub above, lent as to a callback but between two turns, at the time it is now.
+    pub fn context(&mut self) -> Context<'_> {
+        self.now = self.io.now();
+        self.hub.set_now(self.now);
+        let mut cx = Context::new(&mut self.hub);
+        // Whatever handler ran last, it is not the one that calls.
+        cx.set_scope(0);
+        cx
+    }
+
     /// For other threads.
     pub fn handle(&self) -> Handle {
         self.inbox.handle()
@@ -107,7 +117,8 @@ impl<I: Io> Reactor<I> {
     /// When waiting itself fails: the poller is broken.
     pub fn turn(&mut self, app: &mut dyn Handler, max_wait: Option<Duration>) -> std::io::Result<Turn> {
         if let Some(report) = self.hub.shutdown_report() {
-            return Ok(Turn::Stopped(report));
+            // Ordered between two turns, perhaps: then this is the first to know.
+            return Ok(self.stop(report));
         }
         // The program that drives the loop may have done something else since the last turn.
         self.now = self.io.now();
@@ -162,10 +173,11 @@ impl<I: Io> Reactor<I> {
         self.hub.check();
     }
 
-    /// Zero while anybody is cut off by a budget, else the time to the next deadline.
+    /// Zero while anybody is cut off by a budget, or has been sent to or ended between two turns, else the time to the next deadline.
     fn timeout(&self, max_wait: Option<Duration>) -> Option<Duration> {
         let busy = self.hub.ready_len() > 0
             || self.hub.dirty_len() > 0
+            || self.hub.has_doomed()
             || self.inbox.has_more()
             || self.pending.contains(&true)
             || self.dials_wait();

@@ -6,10 +6,14 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr};
+#[cfg(unix)]
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::net::{TcpListener, TcpStream};
+#[cfg(unix)]
+use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
@@ -20,6 +24,9 @@ const FIRST_PEER: usize = 64;
 const WAKER: Token = Token(FIRST_PEER - 1);
 /// Most listeners of one loop.
 pub const LISTENERS_MAX: usize = FIRST_PEER - 1;
+/// Most descriptors of the program that wake one loop.
+#[cfg(unix)]
+const WAKE_FDS_MAX: usize = 16;
 
 /// Options that a listener hands down to its connections.
 #[derive(Clone, Debug)]
@@ -49,6 +56,9 @@ pub struct MioIo {
     sockets: Vec<Option<TcpStream>>,
     reserve: Option<File>,
     waker: Arc<MioWaker>,
+    /// Descriptors of the program that wake the loop.
+    #[cfg(unix)]
+    wake_fds: usize,
     options: ListenOptions,
 }
 
@@ -74,6 +84,8 @@ impl MioIo {
             sockets: Vec::new(),
             reserve: reserve(),
             waker,
+            #[cfg(unix)]
+            wake_fds: 0,
             options,
             poll,
         })
@@ -101,6 +113,17 @@ impl MioIo {
         self.poll.registry().register(&mut listener, Token(self.listeners.len()), Interest::READABLE)?;
         self.listeners.push(listener);
         Ok(local)
+    }
+
+    /// Ends waits when `fd` becomes readable. Nobody asks who woke, so all share the waker's token.
+    #[cfg(unix)]
+    pub fn wake_on(&mut self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        if self.wake_fds >= WAKE_FDS_MAX {
+            return Err(io::Error::new(ErrorKind::InvalidInput, "at most 16 wake one loop"));
+        }
+        self.poll.registry().register(&mut SourceFd(&fd.as_raw_fd()), WAKER, Interest::READABLE)?;
+        self.wake_fds += 1;
+        Ok(())
     }
 
     /// The address of the first listener.
