@@ -84,7 +84,7 @@ const CAUSES: [&str; 11] = [
 ];
 
 /// Counters that stay zero here: levels after the end, what only clients and other threads count, and wall time.
-const UNCOUNTED: [&str; 13] = [
+const UNCOUNTED: [&str; 14] = [
     "refused_commands",
     "connections",
     "open",
@@ -95,6 +95,7 @@ const UNCOUNTED: [&str; 13] = [
     "timers",
     "topics",
     "connected",
+    "budget_dial",
     "turn_last_us",
     "turn_max_us",
     "turn_sum_us",
