@@ -34,6 +34,7 @@
 //! | `client` | `Context::connect`: connections to other servers through the same loop |
 //! | `log` | messages about the loop's own troubles through the `log` crate |
 //! | `sim` | the same loop over a simulated network, for this project's own benches and fuzz targets |
+//! | `program` | what the programs of this project share; not part of the API |
 //! | `cli` | the program `tidegate` |
 //!
 //! None is on by default, and none changes what the rest does.
@@ -42,6 +43,10 @@ mod api;
 mod conn;
 mod ground;
 mod hub;
+/// Shared by the programs of this project. Not part of the API.
+#[cfg(feature = "program")]
+#[doc(hidden)]
+pub mod program;
 mod reactor;
 mod wire;
 

@@ -11,6 +11,8 @@ use tidegate::{Config, Stats, Unit, Value};
 
 const LAYERS: &[&str] = &["ground", "wire", "conn", "hub", "reactor", "api"];
 const REACTOR: usize = 4;
+/// What the programs share: in the library, beside the layers.
+const BESIDE: &str = "program";
 const LINES_MAX: usize = 700;
 const FUNCTION_LINES_MAX: usize = 70;
 
@@ -167,7 +169,7 @@ fn layer(name: &str) -> Option<usize> {
     LAYERS.iter().position(|layer| *layer == name)
 }
 
-/// The layer of a file; `None` for the crate's root, the program and everything outside `src/`.
+/// The layer of a file; `None` for the crate's root, the programs, what they share and everything outside `src/`.
 fn layer_of(path: &str) -> Option<usize> {
     layer(path.strip_prefix("src/")?.split(['/', '.']).next()?)
 }
@@ -204,9 +206,9 @@ fn rooted(path: &str, code: &str) -> Vec<usize> {
 }
 
 fn layer_complaints(source: &Source) -> Vec<String> {
-    let Some(own) = layer_of(&source.path) else { return Vec::new() };
     let code = code(&source.text);
     let mut complaints = Vec::new();
+    let Some(own) = layer_of(&source.path) else { return beside_complaints(source, &code) };
     for at in rooted(&source.path, &code) {
         for name in heads(&code[at..]) {
             let place = format!("{}:{}", source.path, line_of(&code, at));
@@ -217,7 +219,7 @@ fn layer_complaints(source: &Source) -> Vec<String> {
                 Some(_) => {}
                 // The table of limits is a macro, and macros are exported at the root.
                 None if name == "with_limits" => {}
-                None if code[..at].ends_with("crate::") => {
+                None if name == BESIDE || code[..at].ends_with("crate::") => {
                     complaints.push(format!("{place}: crate::{name} is not in a layer"));
                 }
                 None => {}
@@ -233,6 +235,16 @@ fn layer_complaints(source: &Source) -> Vec<String> {
         }
     }
     complaints
+}
+
+/// What the programs share must not know a layer; a program, outside the library, cannot.
+fn beside_complaints(source: &Source, code: &str) -> Vec<String> {
+    if source.path.strip_prefix("src/").and_then(|path| path.split('/').next()) != Some(BESIDE) {
+        return Vec::new();
+    }
+    let named = rooted(&source.path, code).into_iter().flat_map(|at| heads(&code[at..]));
+    let known = named.filter(|name| *name != BESIDE);
+    known.map(|name| format!("{}: {BESIDE} must not know {name}", source.path)).collect()
 }
 
 #[test]
@@ -257,6 +269,11 @@ fn an_upward_dependency_is_seen() {
         ("src/reactor/mod.rs", "use mio::Poll; use std::time::Instant;", 1),
         ("src/reactor/sys.rs", "use mio::Poll; use socket2::Socket; use crate::hub::Hub;", 0),
         ("src/api/server.rs", "use socket2::Socket;", 1),
+        ("src/api/server.rs", "use crate::program::units;", 1),
+        ("src/hub/topics.rs", "use super::super::program::failure; use crate::{program, ground};", 2),
+        ("src/program/doctor.rs", "use crate::program::units; use super::failure;", 0),
+        ("src/program/doctor/rules.rs", "use crate::{program::units, hub::Hub}; use super::Row;", 1),
+        ("src/bin/tidegate/main.rs", "use tidegate::program::units; use crate::settings;", 0),
         ("src/lib.rs", "pub use api::config::Config; use mio::Poll;", 0),
     ];
     for (path, text, expected) in table {

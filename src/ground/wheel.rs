@@ -193,11 +193,11 @@ mod tests {
             assert_eq!(links[0].deadline(), Some(deadline));
             let mut wakes = 0;
             while let Some(next) = wheel.next().filter(|&next| next < deadline) {
-                assert_eq!(fired(&mut wheel, &mut links, next), [], "early for {deadline}");
+                assert_eq!(fired(&mut wheel, &mut links, next), [0; 0], "early for {deadline}");
                 wakes += 1;
             }
             assert!(wakes < LEVELS, "{wakes} wakes on the way to {deadline}");
-            assert_eq!(fired(&mut wheel, &mut links, deadline - 1), []);
+            assert_eq!(fired(&mut wheel, &mut links, deadline - 1), [0; 0]);
             assert_eq!(fired(&mut wheel, &mut links, deadline), [0]);
             assert_eq!((wheel.armed(), wheel.next()), (0, None));
         }
@@ -206,9 +206,9 @@ mod tests {
     #[test]
     fn a_passed_deadline_fires_at_the_next_tick() {
         let (mut wheel, mut links) = (Wheel::default(), vec![Link::default(); 1]);
-        assert_eq!(fired(&mut wheel, &mut links, 1000), []);
+        assert_eq!(fired(&mut wheel, &mut links, 1000), [0; 0]);
         wheel.arm(&mut links, 0, 5);
-        assert_eq!(fired(&mut wheel, &mut links, 1000), []);
+        assert_eq!(fired(&mut wheel, &mut links, 1000), [0; 0]);
         assert_eq!(fired(&mut wheel, &mut links, 1001), [0]);
     }
 

@@ -4,26 +4,25 @@
 //! 2 the command line or the settings are wrong. Invariant: every failure is one line on standard error.
 
 mod apps;
-mod descriptors;
-mod doctor;
-mod failure;
 mod serve;
 mod settings;
-mod units;
 
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use tidegate::program::failure::{self, Failure};
+use tidegate::program::{doctor, units};
 
-use failure::Failure;
+/// What the program is called, before each of its complaints too.
+const NAME: &str = "tidegate";
 
 fn main() -> ExitCode {
     match run() {
         Ok(code) => code,
         Err(failure) => {
-            failure::complain(&failure);
+            failure::complain(NAME, &failure);
             ExitCode::from(failure.code())
         }
     }
@@ -42,7 +41,7 @@ fn run() -> Result<ExitCode, Failure> {
 }
 
 fn command() -> Command {
-    Command::new("tidegate")
+    Command::new(NAME)
         .version(env!("CARGO_PKG_VERSION"))
         .about(
             "An event-loop WebSocket server: one thread, 64 bytes per idle connection, a limit on everything",

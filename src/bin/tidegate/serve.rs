@@ -11,11 +11,12 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 
 use log::LevelFilter;
+use tidegate::program::descriptors;
+use tidegate::program::failure::{self, Failure, complain};
 use tidegate::{Error, Handler, Server};
 
-use crate::failure::{self, Failure, complain};
 use crate::settings::Settings;
-use crate::{apps, descriptors};
+use crate::{NAME, apps};
 use gauge::Gauged;
 
 /// Serves until a signal ends it.
@@ -37,7 +38,7 @@ pub fn serve(settings: Settings) -> Result<(), Failure> {
     }
     failure::print(&summary::text(&settings, &addresses, raised))?;
     for warning in summary::warnings(&settings) {
-        complain(format!("warning: {warning}"));
+        complain(NAME, format!("warning: {warning}"));
     }
     let report = server.run(&mut app).map_err(|error| explain(&error))?;
     failure::print(&format!("{report}\n"))

@@ -12,11 +12,11 @@ use std::path::Path;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use log::LevelFilter;
+use tidegate::program::failure::Failure;
+use tidegate::program::units;
 use tidegate::{Config, ConfigError, Field, Unit, Value};
 
 use crate::apps::App;
-use crate::failure::Failure;
-use crate::units;
 
 /// Everything that `tidegate serve` needs to start.
 #[derive(Clone, Debug)]

@@ -10,8 +10,9 @@ use std::thread;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tidegate::Handle;
+use tidegate::program::failure::{Failure, complain};
 
-use crate::failure::{Failure, complain};
+use crate::NAME;
 
 /// Exit code of a second signal: connections were cut.
 const CUT: i32 = 1;
@@ -27,13 +28,13 @@ pub fn heed(handle: Handle, open: Arc<AtomicU64>) -> Result<(), Failure> {
         let mut asked = false;
         for _ in signals.forever() {
             if asked {
-                complain("stopped at once; connections still open were cut");
+                complain(NAME, "stopped at once; connections still open were cut");
                 std::process::exit(CUT);
             }
             asked = true;
-            complain(goodbye(open.load(Ordering::Relaxed)));
+            complain(NAME, goodbye(open.load(Ordering::Relaxed)));
             if let Err(error) = handle.shutdown() {
-                complain(format!("cannot shut down gracefully: {error}; signal again to stop at once"));
+                complain(NAME, format!("cannot shut down gracefully: {error}; signal again to stop at once"));
             }
         }
     };

@@ -5,11 +5,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use tidegate::program::descriptors::Raised;
+use tidegate::program::doctor::DESCRIPTOR_RESERVE;
+use tidegate::program::units::{count, grouped, size, time};
+
 use crate::apps::{App, PATHS};
-use crate::descriptors::Raised;
-use crate::doctor::DESCRIPTOR_RESERVE;
 use crate::settings::Settings;
-use crate::units::{count, grouped, size, time};
 
 /// Largest header of a frame that a server sends, with room for the largest one there is (RFC 6455 §5.2).
 const HEADER_MAX: u64 = 14;

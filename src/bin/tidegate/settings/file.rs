@@ -11,7 +11,7 @@ use std::path::Path;
 use toml::de::{DeTable, DeValue};
 
 use super::Written;
-use crate::failure::Failure;
+use tidegate::program::failure::Failure;
 
 /// Bytes of a settings file; a larger one is a mistake, such as a device.
 const FILE_MAX: u64 = 1024 * 1024;

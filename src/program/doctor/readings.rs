@@ -1,7 +1,7 @@
 //! The limits of this machine as numbers, read from the process and from `/proc` and `/sys`.
 //!
 //! Refuses to judge them. Invariant: what cannot be read is `None`, never a guess, and no file is read
-//! beyond [`FILE_MAX`] bytes.
+//! beyond `FILE_MAX` bytes.
 
 use std::fs::File;
 use std::io::Read;

@@ -1,4 +1,4 @@
-//! `tidegate doctor`: what on this machine stops N connections, and the command that raises it.
+//! What on this machine stops N connections, and the command that raises it.
 //!
 //! [`readings`] asks the machine, [`Diagnosis::of`] judges without asking anything, this file prints. Knows
 //! nothing of servers beyond what one connection costs. Invariant: the exit code is 0 exactly when no row
@@ -70,7 +70,7 @@ impl Diagnosis {
 
     /// As an aligned table, and under it the advice.
     pub fn table(&self, colours: bool) -> String {
-        let connections = crate::units::grouped(self.connections);
+        let connections = crate::program::units::grouped(self.connections);
         let mut text = format!("What {connections} connections to a server on this machine need:\n\n");
         let head = ["limit", "value", "needed", ""].map(String::from);
         let cells: Vec<[String; 4]> = std::iter::once(head)

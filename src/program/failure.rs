@@ -41,9 +41,9 @@ fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// Writes a line to standard error as `tidegate: ...`. A closed standard error is nobody's loss.
-pub fn complain(text: impl fmt::Display) {
-    let _ = writeln!(io::stderr().lock(), "tidegate: {text}");
+/// Writes a line to standard error as `program: ...`. A closed standard error is nobody's loss.
+pub fn complain(program: &str, text: impl fmt::Display) {
+    let _ = writeln!(io::stderr().lock(), "{program}: {text}");
 }
 
 /// Writes to standard output. A reader that went away (`tidegate doctor | head -1`) is no error.

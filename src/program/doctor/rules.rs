@@ -4,7 +4,7 @@
 //! readings are, and a limit that was not read is never called too low.
 
 use super::{Readings, Row, Verdict};
-use crate::units::{grouped, rounded};
+use crate::program::units::{grouped, rounded};
 
 /// Descriptors that a process needs besides its connections: listeners, poller, standard streams, a reserve.
 pub const DESCRIPTOR_RESERVE: u64 = 16;
