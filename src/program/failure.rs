@@ -1,7 +1,8 @@
-//! Why the program ends without having done its work: one line for standard error, and an exit code.
+//! Why a program ends without having done its work: one line for standard error, and an exit code.
 //!
 //! Knows no cause itself. Invariant: the text is a single line that names what was wrong, the value
-//! and what to do; the code is 1 (this machine refused) or 2 (the user asked for something impossible).
+//! and what to do; the code is 1 (this machine refused), 2 (the user asked for something impossible) or 3
+//! (there is a measurement, and it must not be believed).
 
 use std::fmt;
 use std::io::{self, Write};
@@ -24,7 +25,27 @@ impl Failure {
         Failure { code: 2, text: one_line(&text.into()) }
     }
 
-    /// The exit code, 1 or 2.
+    /// A measurement must not be believed: exit code 3.
+    pub fn invalid(text: impl Into<String>) -> Self {
+        Failure { code: 3, text: one_line(&text.into()) }
+    }
+
+    /// A parser refused the command line of `program` with this message of several lines: exit code 2. What was
+    /// wrong and what was probably meant stays, the usage text that follows it goes.
+    pub fn command_line(program: &str, message: &str) -> Self {
+        let mut parts: Vec<&str> = message
+            .lines()
+            .map(str::trim)
+            .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
+            .map(|line| line.strip_prefix("error: ").unwrap_or(line))
+            .filter(|line| !line.is_empty())
+            .collect();
+        let help = format!("see `{program} --help`");
+        parts.push(&help);
+        Failure::usage(parts.join("; "))
+    }
+
+    /// The exit code, 1 to 3.
     pub fn code(&self) -> u8 {
         self.code
     }
@@ -46,13 +67,21 @@ pub fn complain(program: &str, text: impl fmt::Display) {
     let _ = writeln!(io::stderr().lock(), "{program}: {text}");
 }
 
-/// Writes to standard output. A reader that went away (`tidegate doctor | head -1`) is no error.
+/// Writes to standard output. A reader that went away (`doctor | head -1`) is no error.
 ///
 /// # Errors
 /// When the output cannot be written for another reason, such as a full disk.
 pub fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    printed(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+}
+
+/// How writing to standard output went, for those that write themselves.
+///
+/// # Errors
+/// As [`print`].
+pub fn printed(outcome: io::Result<()>) -> Result<(), Failure> {
+    match outcome {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::refused(format!(
             "cannot write to standard output: {error}; redirect it somewhere that can be written"
         ))),
@@ -70,5 +99,30 @@ mod tests {
         assert_eq!(failure.to_string(), "--bind a b [31m: no");
         assert_eq!(failure.code(), 2);
         assert_eq!(Failure::refused("x").code(), 1);
+        assert_eq!(Failure::invalid("x").code(), 3);
+    }
+
+    #[test]
+    fn a_message_of_a_parser_becomes_one_line() {
+        let table = [
+            ("error: unexpected argument '-x'\n\nUsage: p [OPTIONS]\n", "unexpected argument '-x'; "),
+            ("error: a\n\n  tip: b\n\nFor more information, try '--help'.\n", "a; tip: b; "),
+            ("no prefix", "no prefix; "),
+            ("\nUsage: p", ""),
+            ("", ""),
+        ];
+        for (message, start) in table {
+            let failure = Failure::command_line("p", message);
+            assert_eq!(failure.to_string(), format!("{start}see `p --help`"), "{message:?}");
+            assert_eq!(failure.code(), 2);
+        }
+    }
+
+    #[test]
+    fn a_reader_that_went_away_is_no_failure() {
+        assert_eq!(printed(Ok(())), Ok(()));
+        assert_eq!(printed(Err(io::ErrorKind::BrokenPipe.into())), Ok(()));
+        let failure = printed(Err(io::ErrorKind::StorageFull.into())).unwrap_err();
+        assert_eq!(failure.code(), 1);
     }
 }

@@ -69,26 +69,9 @@ fn command() -> Command {
 /// Help and version go to standard output; a wrong command line becomes one line.
 fn not_run(error: &clap::Error) -> Result<ExitCode, Failure> {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        return match error.print() {
-            Err(refusal) if refusal.kind() != io::ErrorKind::BrokenPipe => {
-                Err(Failure::refused(format!("cannot write to standard output: {refusal}")))
-            }
-            _ => Ok(ExitCode::SUCCESS),
-        };
+        return failure::printed(error.print()).map(|()| ExitCode::SUCCESS);
     }
-    Err(Failure::usage(brief(&error.to_string())))
-}
-
-/// What was wrong and what was probably meant, without the usage text that follows it.
-fn brief(message: &str) -> String {
-    let parts: Vec<&str> = message
-        .lines()
-        .map(str::trim)
-        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
-        .map(|line| line.strip_prefix("error: ").unwrap_or(line))
-        .filter(|line| !line.is_empty())
-        .collect();
-    format!("{}; see `tidegate --help`", parts.join("; "))
+    Err(Failure::command_line(NAME, &error.to_string()))
 }
 
 fn examine(matches: &ArgMatches) -> Result<ExitCode, Failure> {
