@@ -1,7 +1,9 @@
-//! Numbers as people write them: sizes (`64KiB`), time spans (`25s`), counts (`10k`), and back to text.
+//! Numbers as people write them: sizes (`64KiB`), time spans (`25s`, `1.5ms`), counts (`10k`), rates (`2.5k`), and
+//! back to text.
 //!
 //! Refuses to know what a number is for. Invariant: what is printed parses to the same number, and text
-//! that could mean two things is refused. `KiB`, `MiB`, `GiB`, `TiB` are powers of 1024; `k`, `M`, `G`,
+//! that could mean two things is refused. Tables get rounded text, which is the exception: [`span`] parses to the same
+//! span to three significant digits, and [`grouped`] and [`rounded`] are not read again. `KiB`, `MiB`, `GiB`, `TiB` are powers of 1024; `k`, `M`, `G`,
 //! `T` and `kB`, `MB`, `GB`, `TB` are powers of 1000; letter case does not matter.
 
 use std::time::Duration;
@@ -25,6 +27,21 @@ const SIZES: &[(&str, u64)] = &[
 const COUNTS: &[(&str, u64)] = &[("", 1), ("k", 1_000), ("m", 1_000_000), ("g", 1_000_000_000)];
 const MILLISECONDS: &[(&str, u64)] =
     &[("ms", 1), ("s", 1_000), ("m", 60_000), ("min", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+const TOO_LARGE: &str = "the number is too large for 64 bits";
+const TOO_LONG: &str = "the number has too many digits";
+const NANOSECONDS: &[(&str, u64)] = &[
+    ("ns", 1),
+    ("us", 1_000),
+    // The micro sign, and the Greek letter that some keyboards have instead.
+    ("\u{b5}s", 1_000),
+    ("\u{3bc}s", 1_000),
+    ("ms", 1_000_000),
+    ("s", 1_000_000_000),
+    ("m", 60_000_000_000),
+    ("min", 60_000_000_000),
+    ("h", 3_600_000_000_000),
+    ("d", 86_400_000_000_000),
+];
 
 /// Reads a size in bytes: `65536`, `64KiB`, `16 MiB`, `64k`.
 ///
@@ -60,6 +77,42 @@ pub fn parse_time(text: &str) -> Result<Duration, String> {
     }
     scaled(text, MILLISECONDS, "a time span is a whole number of ms, s, m, h or d: 250ms, 25s, 5m")
         .map(Duration::from_millis)
+}
+
+/// Reads a time span that may be short: what [`parse_time`] reads, and decimals, `us`, `µs` and `ns`: `1.5ms`, `250us`.
+///
+/// # Errors
+/// What is wrong with the text, as the end of a sentence.
+pub fn parse_span(text: &str) -> Result<Duration, String> {
+    let trimmed = text.trim();
+    if trimmed == "0" || trimmed.eq_ignore_ascii_case("off") {
+        return Ok(Duration::ZERO);
+    }
+    if trimmed.ends_with(|last: char| last.is_ascii_digit()) && decimal(trimmed, COUNTS).is_some() {
+        return Err(format!("a time span needs a unit: {trimmed}us, {trimmed}ms or {trimmed}s"));
+    }
+    let rule = "a time span is a number of ns, us, ms, s, m, h or d: 250us, 1.5ms, 25s";
+    let (numerator, denominator) = decimal(text, NANOSECONDS).ok_or(rule)?.ok_or(TOO_LONG)?;
+    if numerator % denominator != 0 {
+        return Err("a time span is a whole number of nanoseconds".into());
+    }
+    let nanoseconds = numerator / denominator;
+    let seconds = u64::try_from(nanoseconds / 1_000_000_000).map_err(|_| TOO_LARGE)?;
+    Ok(Duration::new(seconds, (nanoseconds % 1_000_000_000) as u32))
+}
+
+/// Reads a rate per second: `1000`, `10k`, `2.5k`, `0.5`. It is positive and finite.
+///
+/// # Errors
+/// What is wrong with the text, as the end of a sentence.
+pub fn parse_rate(text: &str) -> Result<f64, String> {
+    let rule = "a rate is a number per second, or of k, M, G (1000): 1000, 2.5k, 0.5";
+    let (numerator, denominator) = decimal(text, COUNTS).ok_or(rule)?.ok_or(TOO_LONG)?;
+    // One division, so that 1.001k is 1001 and not a little less.
+    match numerator as f64 / denominator as f64 {
+        rate if rate > 0.0 => Ok(rate),
+        _ => Err("a rate must be above 0".into()),
+    }
 }
 
 /// Reads a switch: `true`, `on`, `yes`, `1`, or their opposites.
@@ -125,6 +178,28 @@ pub fn rounded(bytes: u64) -> String {
     }
 }
 
+/// Prints a span of `micros` microseconds to three significant digits, but never finer than a nanosecond, for tables:
+/// `850 µs`, `1.23 ms`. A number that is no span (negative, not finite, beyond 64 bits) is `?`.
+pub fn span(micros: f64) -> String {
+    if !(0.0..u64::MAX as f64).contains(&micros) {
+        return "?".into();
+    }
+    // Rounded before the unit is chosen, so that 999.9 µs is 1.00 ms and not 1000 µs.
+    let rounded: f64 = format!("{:.2e}", micros * 1e3).parse().unwrap_or(0.0);
+    let (unit, scale) = [("s", 1e9), ("ms", 1e6), ("µs", 1e3)]
+        .into_iter()
+        .find(|(_, scale)| rounded >= *scale)
+        .unwrap_or(("ns", 1.0));
+    let scaled = rounded / scale;
+    let decimals = match scaled {
+        _ if unit == "ns" => 0,
+        small if small < 10.0 => 2,
+        medium if medium < 100.0 => 1,
+        _ => 0,
+    };
+    format!("{scaled:.decimals$} {unit}")
+}
+
 fn exact(number: u64, units: &[(&str, u64)]) -> String {
     match units.iter().find(|(_, scale)| number >= *scale && number.is_multiple_of(*scale)) {
         Some((unit, scale)) => format!("{}{unit}", number / scale),
@@ -134,161 +209,40 @@ fn exact(number: u64, units: &[(&str, u64)]) -> String {
 
 /// A whole number and one of `units`; `rule` tells how such a number looks.
 fn scaled(text: &str, units: &[(&str, u64)], rule: &str) -> Result<u64, String> {
+    let (digits, scale) = unit_of(text, units, |c| c.is_ascii_digit() || c == '_').ok_or(rule)?;
+    let number: Option<u64> = plain(digits).ok_or(rule)?.parse().ok();
+    number.and_then(|number| number.checked_mul(scale)).ok_or_else(|| TOO_LARGE.into())
+}
+
+/// A number with or without decimals and one of `units`, as an exact fraction; `None` when it does not look like one,
+/// `Some(None)` when it has more digits than a fraction holds.
+fn decimal(text: &str, units: &[(&str, u64)]) -> Option<Option<(u128, u128)>> {
+    let (digits, scale) = unit_of(text, units, |c| c.is_ascii_digit() || c == '_' || c == '.')?;
+    let (whole, decimals) = match digits.split_once('.') {
+        Some((whole, decimals)) => (plain(whole)?, plain(decimals)?),
+        None => (plain(digits)?, String::new()),
+    };
+    let places = u32::try_from(decimals.len()).ok();
+    let numerator = (whole + &decimals).parse().ok().and_then(|n: u128| n.checked_mul(scale.into()));
+    Some(numerator.zip(places.and_then(|places| 10_u128.checked_pow(places))))
+}
+
+/// Takes the leading number off the text, and looks up what follows it.
+fn unit_of<'t>(text: &'t str, units: &[(&str, u64)], number: fn(char) -> bool) -> Option<(&'t str, u64)> {
     let text = text.trim();
-    let end = text.find(|c: char| !c.is_ascii_digit() && c != '_').unwrap_or(text.len());
-    let (digits, unit) = text.split_at(end);
+    let (digits, unit) = text.split_at(text.find(|c| !number(c)).unwrap_or(text.len()));
     let unit = unit.trim_start().to_ascii_lowercase();
+    let (_, scale) = units.iter().find(|(name, _)| *name == unit)?;
+    Some((digits, *scale))
+}
+
+/// Digits without the underscores between them; `None` when there are none, or an underscore stands elsewhere.
+fn plain(digits: &str) -> Option<String> {
     let lone_underscore = digits.starts_with('_') || digits.ends_with('_') || digits.contains("__");
-    let Some((_, scale)) = units.iter().find(|(name, _)| *name == unit) else { return Err(rule.into()) };
-    if digits.is_empty() || lone_underscore {
-        return Err(rule.into());
-    }
-    let number: Option<u64> = digits.replace('_', "").parse().ok();
-    number
-        .and_then(|number| number.checked_mul(*scale))
-        .ok_or_else(|| "the number is too large for 64 bits".into())
+    let fits =
+        !digits.is_empty() && !lone_underscore && digits.bytes().all(|b| b.is_ascii_digit() || b == b'_');
+    fits.then(|| digits.replace('_', ""))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes() {
-        let table: &[(&str, Option<u64>)] = &[
-            ("0", Some(0)),
-            ("1", Some(1)),
-            ("17b", Some(17)),
-            ("64KiB", Some(65_536)),
-            ("64kib", Some(65_536)),
-            ("64k", Some(64_000)),
-            ("64K", Some(64_000)),
-            ("64kB", Some(64_000)),
-            ("1M", Some(1_000_000)),
-            ("1MiB", Some(1 << 20)),
-            ("16 MiB", Some(16 << 20)),
-            ("  16 MiB ", Some(16 << 20)),
-            ("1GiB", Some(1 << 30)),
-            ("1G", Some(1_000_000_000)),
-            ("64TiB", Some(64 << 40)),
-            ("1_000_000", Some(1_000_000)),
-            ("18446744073709551615", Some(u64::MAX)),
-            ("18446744073709551616", None),
-            ("16777216TiB", None),
-            ("99999999999999999999999999", None),
-            ("", None),
-            (" ", None),
-            ("KiB", None),
-            ("_", None),
-            ("1__0", None),
-            ("_1", None),
-            ("1_", None),
-            ("-1", None),
-            ("+1", None),
-            ("1.5MiB", None),
-            ("12q", None),
-            ("1 2", None),
-            ("64KiBs", None),
-            ("0x10", None),
-            ("1e6", None),
-            ("٣", None),
-            ("1µ", None),
-        ];
-        for (text, expected) in table {
-            assert_eq!(parse_size(text).ok(), *expected, "{text:?}");
-        }
-    }
-
-    #[test]
-    fn counts() {
-        let table: &[(&str, Option<u64>)] = &[
-            ("1000", Some(1_000)),
-            ("10k", Some(10_000)),
-            ("10 K", Some(10_000)),
-            ("1M", Some(1_000_000)),
-            ("1_000_000", Some(1_000_000)),
-            ("10KiB", None),
-            ("1,000", None),
-            ("ten", None),
-            ("20000000000G", None),
-        ];
-        for (text, expected) in table {
-            assert_eq!(parse_count(text).ok(), *expected, "{text:?}");
-        }
-    }
-
-    #[test]
-    fn times() {
-        let table: &[(&str, Option<u64>)] = &[
-            ("250ms", Some(250)),
-            ("25s", Some(25_000)),
-            ("25 s", Some(25_000)),
-            ("5m", Some(300_000)),
-            ("5min", Some(300_000)),
-            ("1h", Some(3_600_000)),
-            ("2d", Some(172_800_000)),
-            ("0", Some(0)),
-            ("off", Some(0)),
-            ("OFF", Some(0)),
-            ("0s", Some(0)),
-            ("25", None),
-            ("", None),
-            ("1m30s", None),
-            ("1.5s", None),
-            ("-1s", None),
-            ("s", None),
-            ("300000000000000d", None),
-        ];
-        for (text, expected) in table {
-            assert_eq!(parse_time(text).ok(), expected.map(Duration::from_millis), "{text:?}");
-        }
-        assert_eq!(parse_time("25").unwrap_err(), "a time span needs a unit: 25s or 25ms");
-    }
-
-    #[test]
-    fn flags() {
-        for (text, expected) in
-            [("true", Some(true)), ("No", Some(false)), ("1", Some(true)), ("2", None), ("", None)]
-        {
-            assert_eq!(parse_flag(text).ok(), expected, "{text:?}");
-        }
-    }
-
-    #[test]
-    fn what_is_printed_is_read_again() {
-        let numbers =
-            [0, 1, 999, 1_000, 1_023, 1_024, 1_536, 65_536, 1_000_000, 1 << 20, 1 << 30, 64 << 40, u64::MAX];
-        for number in numbers {
-            assert_eq!(parse_size(&size(number)), Ok(number));
-            assert_eq!(parse_count(&count(number)), Ok(number));
-        }
-        for milliseconds in [0, 1, 250, 1_000, 1_001, 25_000, 60_000, 90_000, 300_000, 3_600_000, 86_400_000]
-        {
-            let span = Duration::from_millis(milliseconds);
-            assert_eq!(parse_time(&time(span)), Ok(span), "{}", time(span));
-        }
-    }
-
-    #[test]
-    fn printing() {
-        for (number, text) in [(1 << 20, "1MiB"), (65_536, "64KiB"), (64 << 40, "64TiB"), (1_500, "1500")] {
-            assert_eq!(size(number), text);
-        }
-        for (number, text) in [(1_000_000, "1M"), (10_000, "10k"), (32_768, "32768"), (0, "0")] {
-            assert_eq!(count(number), text);
-        }
-        for (milliseconds, text) in
-            [(0, "off"), (250, "250ms"), (25_000, "25s"), (300_000, "5m"), (90_000, "90s")]
-        {
-            assert_eq!(time(Duration::from_millis(milliseconds)), text);
-        }
-        for (number, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")] {
-            assert_eq!(grouped(number), text);
-        }
-        for (number, text) in
-            [(0, "0 bytes"), (4_300, "4.2 KiB"), (24_892_129_280, "23 GiB"), (u64::MAX, "16 EiB")]
-        {
-            assert_eq!(rounded(number), text);
-        }
-    }
-}
+mod tests;
