@@ -1,8 +1,8 @@
-//! What on this machine stops N connections, and the command that raises it.
+//! What on this machine stops a server, a load of clients, or both, and the command that raises it.
 //!
 //! [`readings`] asks the machine, [`Diagnosis::of`] judges without asking anything, this file prints. Knows
-//! nothing of servers beyond what one connection costs. Invariant: the exit code is 0 exactly when no row
-//! is [`Verdict::TooLow`].
+//! nothing of servers and clients beyond what one connection costs. Invariant: a diagnosis is enough exactly
+//! when no row is [`Verdict::TooLow`].
 
 pub mod readings;
 mod rules;
@@ -11,6 +11,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
+use crate::program::units::grouped;
 pub use readings::Readings;
 pub use rules::DESCRIPTOR_RESERVE;
 
@@ -20,12 +21,29 @@ pub use rules::DESCRIPTOR_RESERVE;
 pub enum Verdict {
     /// It suffices.
     Ok,
-    /// It suffices for the server, but see the advice: clients on the same machine, or bursts, need more.
+    /// It suffices for what was asked, but see the advice: what else may run here, or bursts, need more.
     Note,
     /// It stops the connections.
     TooLow,
     /// It cannot be read here.
     Unknown,
+}
+
+/// What is to run on this machine. In JSON the server's number is `connections`, and what is zero is left out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Need {
+    /// Connections that a server here holds; 0 when it is not on this machine.
+    #[serde(rename = "connections", skip_serializing_if = "is_zero")]
+    pub server: u64,
+    /// Connections that clients here hold.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub clients: u64,
+    /// Processes that share the clients; 0 counts as 1.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub processes: u64,
+    /// Addresses of this machine that the clients connect from; 0 counts as 1.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub sources: u64,
 }
 
 /// One limit of the machine.
@@ -35,7 +53,7 @@ pub struct Row {
     pub name: &'static str,
     /// What it is now.
     pub value: String,
-    /// What N connections need.
+    /// What the connections need.
     pub needed: String,
     /// How the two compare.
     pub verdict: Verdict,
@@ -43,23 +61,53 @@ pub struct Row {
     pub advice: String,
 }
 
-/// All limits, judged for a number of connections.
+/// All limits, judged for a need.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Diagnosis {
-    /// The connections asked for.
-    pub connections: u64,
-    /// Nothing stops them.
+    /// What was asked for.
+    #[serde(flatten)]
+    pub need: Need,
+    /// Nothing stops it.
     pub enough: bool,
     /// The limits, in the order in which they usually bite.
     pub rows: Vec<Row>,
 }
 
+impl Need {
+    /// The connections of the larger end; each has one there.
+    fn connections(&self) -> u64 {
+        self.server.max(self.clients)
+    }
+
+    fn title(&self) -> String {
+        let Need { server, clients, processes, .. } = *self;
+        if clients == 0 {
+            return format!("What {} connections to a server on this machine need:", grouped(server));
+        }
+        let processes = match processes {
+            0 | 1 => "1 process".to_string(),
+            more => format!("{} processes", grouped(more)),
+        };
+        let server = if server == 0 { "" } else { " and a server" };
+        format!("What {} client connections of {processes}{server} on this machine need:", grouped(clients))
+    }
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 impl Diagnosis {
     /// Judges readings; asks nothing of the machine.
-    pub fn of(readings: &Readings, connections: u64) -> Self {
-        let rows = rules::rows(readings, connections);
+    pub fn of(readings: &Readings, need: &Need) -> Self {
+        let rows = rules::rows(readings, need);
         let enough = rows.iter().all(|row| row.verdict != Verdict::TooLow);
-        Diagnosis { connections, enough, rows }
+        Diagnosis { need: *need, enough, rows }
+    }
+
+    /// The limits that stop it.
+    pub fn obstacles(&self) -> impl Iterator<Item = &Row> {
+        self.rows.iter().filter(|row| row.verdict == Verdict::TooLow)
     }
 
     /// As one JSON object.
@@ -70,8 +118,8 @@ impl Diagnosis {
 
     /// As an aligned table, and under it the advice.
     pub fn table(&self, colours: bool) -> String {
-        let connections = crate::program::units::grouped(self.connections);
-        let mut text = format!("What {connections} connections to a server on this machine need:\n\n");
+        let connections = grouped(self.need.connections());
+        let mut text = format!("{}\n\n", self.need.title());
         let head = ["limit", "value", "needed", ""].map(String::from);
         let cells: Vec<[String; 4]> = std::iter::once(head)
             .chain(self.rows.iter().map(|row| {
@@ -141,7 +189,7 @@ mod tests {
             row("a", "10", Verdict::Ok, ""),
             row("longer", "1,000", Verdict::TooLow, "sysctl -w longer=5"),
         ];
-        Diagnosis { connections: 1_000, enough: false, rows }
+        Diagnosis { need: Need { server: 1_000, ..Need::default() }, enough: false, rows }
     }
 
     #[test]
@@ -167,8 +215,42 @@ mod tests {
     }
 
     #[test]
+    fn the_json_of_a_server_has_no_clients() {
+        let start = "{\n  \"connections\": 1000,\n  \"enough\": false,\n  \"rows\": [";
+        assert!(diagnosis().json().starts_with(start), "{}", diagnosis().json());
+        let need = Need { server: 0, clients: 5, processes: 2, sources: 1 };
+        let json: serde_json::Value =
+            serde_json::from_str(&Diagnosis { need, ..diagnosis() }.json()).unwrap();
+        assert_eq!((&json["connections"], &json["clients"]), (&serde_json::Value::Null, &5.into()));
+        assert_eq!((&json["processes"], &json["sources"]), (&2.into(), &1.into()));
+    }
+
+    #[test]
+    fn the_table_says_who_needs_it() {
+        let table = [
+            ((5, 0, 0), "What 5 connections to a server on this", "hold 5 "),
+            ((15_000, 15_000, 1), "What 15,000 client connections of 1 process and a server on", "15,000 "),
+            ((0, 15_000, 4), "What 15,000 client connections of 4 processes on this", "hold 15,000 "),
+            ((30_000, 15_000, 0), "What 15,000 client connections of 1 process and a", "hold 30,000 "),
+        ];
+        for ((server, clients, processes), start, end) in table {
+            let need = Need { server, clients, processes, sources: 1 };
+            let text = Diagnosis { need, ..diagnosis() }.table(false);
+            assert!(text.starts_with(start), "{text}");
+            assert!(text.ends_with(&format!("{end}connections as it is set up now.\n")), "{text}");
+        }
+    }
+
+    #[test]
+    fn obstacles_are_the_rows_that_stop() {
+        let diagnosis = diagnosis();
+        let names: Vec<&str> = diagnosis.obstacles().map(|row| row.name).collect();
+        assert_eq!(names, ["longer"]);
+    }
+
+    #[test]
     fn this_machine_can_be_read() {
-        let diagnosis = Diagnosis::of(&Readings::of_this_machine(), 1);
+        let diagnosis = Diagnosis::of(&Readings::of_this_machine(), &Need { server: 1, ..Need::default() });
         assert!(diagnosis.rows.iter().all(|row| !row.name.is_empty() && !row.value.is_empty()));
     }
 }

@@ -82,7 +82,8 @@ fn examine(matches: &ArgMatches) -> Result<ExitCode, Failure> {
         Ok(connections) => connections,
         Err(rule) => return Err(wrong(&rule)),
     };
-    let diagnosis = doctor::Diagnosis::of(&doctor::Readings::of_this_machine(), connections);
+    let need = doctor::Need { server: connections, ..doctor::Need::default() };
+    let diagnosis = doctor::Diagnosis::of(&doctor::Readings::of_this_machine(), &need);
     if matches.get_flag("json") {
         failure::print(&diagnosis.json())?;
     } else {
