@@ -8,5 +8,6 @@ mod gate;
 mod mix;
 mod record;
 mod schedule;
+mod server;
 
 fn main() {}
