@@ -4,6 +4,7 @@
 //! never a zero. It reads Linux's /proc; elsewhere it compiles and has no readings.
 
 pub mod cpu;
+pub mod kernel;
 
 use std::fs;
 use std::io;
