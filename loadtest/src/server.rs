@@ -5,6 +5,7 @@
 
 pub mod cpu;
 pub mod kernel;
+pub mod process;
 pub mod sockets;
 
 use std::fs;
