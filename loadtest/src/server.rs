@@ -5,6 +5,7 @@
 
 pub mod cpu;
 pub mod kernel;
+pub mod launch;
 pub mod process;
 pub mod sockets;
 
