@@ -6,6 +6,7 @@
 pub mod cpu;
 pub mod kernel;
 pub mod launch;
+pub mod machine;
 pub mod process;
 pub mod sockets;
 
