@@ -6,6 +6,7 @@ mod bootstrap;
 mod fit;
 mod gate;
 mod mix;
+mod output;
 mod record;
 mod schedule;
 mod server;
