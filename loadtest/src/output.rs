@@ -3,6 +3,8 @@
 //! Refuses to know scenarios: it shows the record that it is given, in the record's order. Invariants: a run whose checks
 //! failed says INVALID in every form; text that came from a server is shown and never obeyed.
 
+pub mod csv;
+pub mod json;
 mod number;
 pub mod text;
 
