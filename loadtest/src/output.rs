@@ -4,8 +4,10 @@
 //! failed says INVALID in every form; text that came from a server is shown and never obeyed.
 
 pub mod csv;
+pub mod html;
 pub mod json;
 mod number;
+mod plot;
 pub mod text;
 
 use crate::record::{Check, Record, Table, Times};
