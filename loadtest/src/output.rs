@@ -6,6 +6,7 @@
 pub mod csv;
 pub mod html;
 pub mod json;
+pub mod live;
 mod number;
 mod plot;
 pub mod text;
