@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::amount::Amount;
 
 /// The most sizes in a mix.
@@ -16,8 +18,9 @@ const LARGEST: usize = 16 << 20;
 /// How far the shares may be from 100 per cent, for those who write 33.3%,33.3%,33.3%.
 const SLACK: f64 = 0.5;
 
-/// Sizes of messages and their shares.
-#[derive(Clone, Debug, PartialEq)]
+/// Sizes of messages and their shares. Written as text, in the form that [`Mix::parse`] reads.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Mix {
     parts: Vec<Part>,
     /// What the shares add up to: about 100.
@@ -28,6 +31,20 @@ pub struct Mix {
 struct Part {
     size: usize,
     per_cent: f64,
+}
+
+impl From<Mix> for String {
+    fn from(mix: Mix) -> Self {
+        mix.to_string()
+    }
+}
+
+impl TryFrom<String> for Mix {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        Mix::parse(&text)
+    }
 }
 
 impl Mix {

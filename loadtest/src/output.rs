@@ -7,7 +7,7 @@ pub mod csv;
 pub mod html;
 pub mod json;
 pub mod live;
-mod number;
+pub mod number;
 mod plot;
 pub mod text;
 

@@ -49,6 +49,25 @@ struct Rate {
 }
 
 impl Schedule {
+    /// One lane's part of so many per second over all lanes. Even gaps of different lanes fall between each other, so
+    /// that together they are even; random ones differ by their seed.
+    ///
+    /// # Errors
+    /// As [`Schedule::new`].
+    pub fn of_lane(
+        poisson: bool,
+        per_second: f64,
+        lane: u32,
+        lanes: u32,
+        start_ns: u64,
+        seed: u64,
+    ) -> Result<Self, String> {
+        let own = per_second / f64::from(lanes.max(1));
+        let kind = if poisson { Kind::Poisson } else { Kind::Constant };
+        let offset = (1e9 / per_second * f64::from(lane)) as u64;
+        Schedule::new(kind, own, start_ns.saturating_add(offset), seed ^ u64::from(lane) << 32)
+    }
+
     /// So many per second from `start_ns` on. The seed is for Poisson; the same seed gives the same times.
     ///
     /// # Errors

@@ -1,0 +1,290 @@
+//! `EchoRole`: messages that must come back as they were sent, in order, once.
+//!
+//! Refuses to know when load begins. Invariants: every message that was sent is counted once as answered, lost or
+//! wrong; what is known of one on the way are two times, its number and length follow from its place in the queue; an
+//! open-loop message is sent however late the answers before it are.
+
+use std::collections::VecDeque;
+
+use tidegate::{ConnId, ConnMap, Context, Message};
+
+use super::lane::{Desk, Play};
+use super::payload::Payload;
+use super::peers::Ended;
+use crate::crew::order::{Count, Echo, Metric, Pace, Setup};
+use crate::mix::Mix;
+use crate::schedule::Schedule;
+
+/// Messages sent before the loop is looked after again.
+const PER_TURN: u32 = 1_024;
+/// Messages of one lane that wait for their answers, at most; those planned beyond are counted as unsent.
+const OUTSTANDING_MAX: u64 = 1 << 20;
+/// How far back an answer is recognised as one that has come before.
+const WINDOW: u32 = 1_024;
+/// Lost messages of one connection that are remembered, in case they come late after all.
+const SKIPPED_MAX: usize = 64;
+/// In so many beats every connection is looked at for lost messages.
+const SWEEP_BEATS: usize = 50;
+
+/// A message on its way.
+#[derive(Clone, Copy)]
+struct Sent {
+    planned: u64,
+    actual: u64,
+}
+
+/// One connection's messages.
+#[derive(Default)]
+struct Line {
+    /// Those on their way; their numbers follow each other.
+    sent: VecDeque<Sent>,
+    /// The number of the first of them, or of the next one to be sent.
+    first: u32,
+    /// Lost ones: number, planned time.
+    skipped: VecDeque<(u32, u64)>,
+}
+
+/// What a message that came turned out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    /// The answer to the one that many places behind the first.
+    To(usize),
+    /// One that had been given up, with its planned time.
+    Late(u64),
+    Again,
+    Wrong,
+}
+
+/// See the module's text.
+pub struct EchoRole {
+    mix: Mix,
+    binary: bool,
+    pace: Pace,
+    payload: Payload,
+    lines: ConnMap<Line>,
+    schedule: Option<Schedule>,
+    loading: bool,
+    timeout: u64,
+    outstanding: u64,
+    lane: u32,
+    lanes: u32,
+    seed: u64,
+    swept: usize,
+}
+
+impl EchoRole {
+    pub fn new(setup: &Setup, echo: &Echo, lane: u32) -> Self {
+        EchoRole {
+            mix: echo.mix.clone(),
+            binary: echo.binary,
+            pace: echo.pace,
+            payload: Payload::new(echo.mix.largest()),
+            lines: ConnMap::new(),
+            schedule: None,
+            loading: false,
+            timeout: (setup.answer_timeout * 1e9) as u64,
+            outstanding: 0,
+            lane,
+            lanes: setup.lanes,
+            seed: setup.seed,
+            swept: 0,
+        }
+    }
+
+    fn send(&mut self, desk: &mut Desk, cx: &mut Context<'_>, conn: ConnId, planned: u64, now: u64) {
+        if self.lines.get(conn).is_none() {
+            self.lines.insert(conn, Line::default());
+        }
+        let Some(line) = self.lines.get_mut(conn) else { return };
+        let number = line.first.wrapping_add(line.sent.len() as u32);
+        line.sent.push_back(Sent { planned, actual: now });
+        self.outstanding += 1;
+        desk.book.count_at(planned, Count::Sent, 1);
+        let bytes = self.payload.of(number, size(&self.mix, number));
+        // A connection that is gone meanwhile says so in `ended`, which settles what is on its way.
+        let _ = match std::str::from_utf8(bytes) {
+            Ok(text) if !self.binary => cx.send(conn, text),
+            _ => cx.send(conn, bytes),
+        };
+    }
+
+    /// Sends what a closed loop may send on this connection.
+    fn refill(&mut self, desk: &mut Desk, cx: &mut Context<'_>, conn: ConnId, now: u64) {
+        let Pace::Closed { depth } = self.pace else { return };
+        while self.loading && self.lines.get(conn).map_or(0, |line| line.sent.len()) < depth as usize {
+            self.send(desk, cx, conn, now, now);
+        }
+    }
+
+    /// What this message is an answer to.
+    fn judge(&mut self, conn: ConnId, bytes: &[u8]) -> Answer {
+        let (mix, payload) = (&self.mix, &self.payload);
+        let (Some(line), Some((read, bits))) = (self.lines.get_mut(conn), Payload::number(bytes)) else {
+            return Answer::Wrong;
+        };
+        let mask = if bits >= 32 { u32::MAX } else { (1 << bits) - 1 };
+        let is = |number: u32| payload.is(bytes, number, size(mix, number));
+        let ahead = read.wrapping_sub(line.first) & mask;
+        if (ahead as usize) < line.sent.len() && is(line.first.wrapping_add(ahead)) {
+            return Answer::To(ahead as usize);
+        }
+        let number =
+            line.first.wrapping_sub(1).wrapping_sub(line.first.wrapping_sub(1).wrapping_sub(read) & mask);
+        let back = line.first.wrapping_sub(number);
+        if back > WINDOW || !is(number) {
+            return Answer::Wrong;
+        }
+        match line.skipped.iter().position(|(skipped, _)| *skipped == number) {
+            Some(place) => {
+                line.skipped.remove(place).map_or(Answer::Again, |(_, planned)| Answer::Late(planned))
+            }
+            None => Answer::Again,
+        }
+    }
+
+    /// Takes the first message of this connection off the queue.
+    fn pop(&mut self, conn: ConnId) -> Option<Sent> {
+        let line = self.lines.get_mut(conn)?;
+        let sent = line.sent.pop_front()?;
+        line.first = line.first.wrapping_add(1);
+        self.outstanding -= 1;
+        Some(sent)
+    }
+
+    /// Gives the first message of this connection up.
+    fn lose(&mut self, desk: &mut Desk, conn: ConnId) {
+        let Some(sent) = self.pop(conn) else { return };
+        desk.book.count_at(sent.planned, Count::Lost, 1);
+        if let Some(line) = self.lines.get_mut(conn) {
+            if line.skipped.len() == SKIPPED_MAX {
+                line.skipped.pop_front();
+            }
+            line.skipped.push_back((line.first.wrapping_sub(1), sent.planned));
+        }
+    }
+
+    fn wrong(&mut self, desk: &mut Desk, conn: ConnId, bytes: &[u8]) {
+        let waiting = self.pop(conn);
+        let kind = if waiting.is_some() { "wrong echo" } else { "unasked message" };
+        desk.book.error(kind, || {
+            let start: String = bytes.iter().take(24).map(|byte| byte.escape_ascii().to_string()).collect();
+            format!("{} bytes that begin with \"{start}\" are no echo of what was sent", bytes.len())
+        });
+        if let Some(sent) = waiting {
+            desk.book.count_at(sent.planned, Count::Wrong, 1);
+        }
+    }
+}
+
+impl Play for EchoRole {
+    fn load(&mut self, desk: &mut Desk, cx: &mut Context<'_>, on: bool, now: u64) {
+        let began = on && !self.loading;
+        self.loading = on;
+        match self.pace {
+            _ if !on => self.schedule = None,
+            _ if !began => {}
+            Pace::Closed { .. } => {
+                for conn in desk.peers.open().to_vec() {
+                    self.refill(desk, cx, conn, now);
+                }
+            }
+            Pace::Open { per_second, poisson } => {
+                self.schedule =
+                    Schedule::of_lane(poisson, per_second, self.lane, self.lanes, now, self.seed).ok();
+            }
+        }
+    }
+
+    fn opened(&mut self, desk: &mut Desk, cx: &mut Context<'_>, conn: ConnId, now: u64) {
+        self.refill(desk, cx, conn, now);
+    }
+
+    fn message(&mut self, desk: &mut Desk, cx: &mut Context<'_>, conn: ConnId, msg: &Message<'_>, now: u64) {
+        desk.book.count(Count::Received, 1);
+        desk.book.count(Count::ReceivedBytes, msg.len() as u64);
+        match self.judge(conn, msg.as_bytes()) {
+            Answer::To(place) => {
+                // WebSocket keeps the order, so an answer to a later one says that those before it are lost.
+                (0..place).for_each(|_| self.lose(desk, conn));
+                if let Some(sent) = self.pop(conn) {
+                    let book = &mut desk.book;
+                    book.count_at(sent.planned, Count::Answered, 1);
+                    book.time_at(sent.planned, Metric::Latency, now.saturating_sub(sent.planned));
+                    book.time_at(sent.planned, Metric::Raw, now.saturating_sub(sent.actual));
+                }
+            }
+            Answer::Late(planned) => {
+                desk.book.uncount_at(planned, Count::Lost);
+                desk.book.count_at(planned, Count::Answered, 1);
+                desk.book.count_at(planned, Count::Reordered, 1);
+                desk.book.time_at(planned, Metric::Latency, now.saturating_sub(planned));
+            }
+            Answer::Again => desk.book.count(Count::Duplicate, 1),
+            Answer::Wrong => self.wrong(desk, conn, msg.as_bytes()),
+        }
+        self.refill(desk, cx, conn, now);
+    }
+
+    fn ended(&mut self, desk: &mut Desk, _: &mut Context<'_>, conn: ConnId, _: Ended, _: u64) {
+        while self.lines.get(conn).is_some_and(|line| !line.sent.is_empty()) {
+            self.lose(desk, conn);
+        }
+        self.lines.remove(conn);
+    }
+
+    fn due(&self) -> Option<u64> {
+        self.schedule.as_ref().map(Schedule::next_due)
+    }
+
+    fn work(&mut self, desk: &mut Desk, cx: &mut Context<'_>, mut now: u64) {
+        for _ in 0..PER_TURN {
+            let Some(schedule) = self.schedule.as_mut() else { return };
+            let planned = schedule.next_due();
+            if planned > now {
+                return;
+            }
+            schedule.advance();
+            match desk.peers.round_robin() {
+                Some(conn) if self.outstanding < OUTSTANDING_MAX => {
+                    now = crate::server::cpu::monotonic_ns();
+                    desk.book.time_at(planned, Metric::Slip, now - planned);
+                    self.send(desk, cx, conn, planned, now);
+                }
+                _ => desk.book.count_at(planned, Count::Unsent, 1),
+            }
+        }
+    }
+
+    fn beat(&mut self, desk: &mut Desk, cx: &mut Context<'_>, now: u64) {
+        let open = desk.peers.open();
+        let each = open.len() / SWEEP_BEATS + 1;
+        let from = if self.swept < open.len() { self.swept } else { 0 };
+        self.swept = from + each;
+        let swept = open[from..open.len().min(from + each)].to_vec();
+        for conn in swept {
+            let waits =
+                |line: &Line, timeout| line.sent.front().is_some_and(|sent| sent.planned + timeout <= now);
+            while self.lines.get(conn).is_some_and(|line| waits(line, self.timeout)) {
+                self.lose(desk, conn);
+            }
+            self.refill(desk, cx, conn, now);
+        }
+    }
+
+    fn stall(&mut self, _: &mut Desk, _: &mut Context<'_>, _: f64, _: u64) {}
+
+    fn forget(&mut self) {
+        self.lines = ConnMap::new();
+        self.outstanding = 0;
+    }
+
+    fn outstanding(&self) -> u64 {
+        self.outstanding
+    }
+}
+
+/// The length of the message of this number: the mix in an order that looks random and is the same each time.
+fn size(mix: &Mix, number: u32) -> usize {
+    // Fibonacci hashing: consecutive numbers fall evenly over the range.
+    mix.size(f64::from(number.wrapping_mul(0x9E37_79B9)) / 4_294_967_296.0)
+}

@@ -1,0 +1,316 @@
+//! `FanoutRole`: a few connections publish, all others listen, and every delivery is accounted for.
+//!
+//! A message carries its publisher, its number and its planned time, on the clock that all processes of the machine
+//! share, so a listener in any lane can tell how long it took. Refuses to know how the server spreads it: whatever one
+//! sends, all get. Invariants: a delivery is counted once, as delivered, a duplicate, or one behind its turn; a publish
+//! is told when all listeners of this lane that read have it, or when they have had their time.
+
+use std::collections::{HashMap, VecDeque};
+
+use tidegate::{ConnId, ConnMap, Context, Message};
+
+use super::lane::{BEAT, Desk, Play};
+use super::peers::Ended;
+use crate::crew::order::{Count, Fanout, Metric, Publish, Setup, share};
+use crate::record::Times;
+use crate::schedule::Schedule;
+
+/// Bytes of the header: publisher, number, planned time in hexadecimal digits. No message is shorter.
+pub const HEADER: usize = 4 + 8 + 16;
+/// Publishes whose deliveries are gathered at once; beyond, the oldest is told as it is.
+const GROUPS_MAX: usize = 4_096;
+/// Missing messages of one listener that are remembered, in case they come late after all.
+const MISSING_MAX: usize = 256;
+/// Messages published before the loop is looked after again.
+const PER_TURN: u32 = 256;
+
+/// One listener.
+struct Ear {
+    /// The number that comes next, by publisher.
+    next: Box<[u32]>,
+    missing: VecDeque<(u32, u32)>,
+    /// It was stopped from reading, then; its deliveries do not count any more.
+    stalled: Option<u64>,
+}
+
+/// A publish as far as it has come.
+struct Group {
+    planned: u64,
+    /// Microseconds from the planned time, of each delivery.
+    delivered: Vec<u32>,
+}
+
+struct Header {
+    publisher: u32,
+    number: u32,
+    planned: u64,
+}
+
+/// See the module's text.
+pub struct FanoutRole {
+    fanout: Fanout,
+    lane: u32,
+    lanes: u32,
+    seed: u64,
+    timeout: u64,
+    /// This lane's publishers: their numbers in all lanes begin at `first`.
+    publishers: Vec<(ConnId, u32)>,
+    publishers_max: usize,
+    first: u32,
+    turn: usize,
+    ears: ConnMap<Ear>,
+    stalled: usize,
+    groups: HashMap<(u32, u32), Group>,
+    /// The order in which groups began.
+    order: VecDeque<(u32, u32)>,
+    schedule: Option<Schedule>,
+    loading: bool,
+    scratch: Vec<u8>,
+}
+
+impl FanoutRole {
+    pub fn new(setup: &Setup, fanout: &Fanout, lane: u32) -> Self {
+        let part = |lane| share(u64::from(fanout.publishers), lane, setup.lanes) as u32;
+        FanoutRole {
+            fanout: *fanout,
+            lane,
+            lanes: setup.lanes,
+            seed: setup.seed,
+            timeout: (setup.answer_timeout * 1e9) as u64,
+            publishers: Vec::new(),
+            publishers_max: part(lane) as usize,
+            first: (0..lane).map(part).sum(),
+            turn: 0,
+            ears: ConnMap::new(),
+            stalled: 0,
+            groups: HashMap::new(),
+            order: VecDeque::new(),
+            schedule: None,
+            loading: false,
+            scratch: Vec::new(),
+        }
+    }
+
+    fn publish(&mut self, desk: &mut Desk, cx: &mut Context<'_>, planned: u64, now: u64) {
+        if self.publishers.is_empty() {
+            desk.book.count_at(planned, Count::Unsent, 1);
+            return;
+        }
+        self.turn = (self.turn + 1) % self.publishers.len();
+        let publisher = self.first + self.turn as u32;
+        let (conn, next) = &mut self.publishers[self.turn];
+        let (conn, number) = (*conn, *next);
+        *next += 1;
+        let text = format!("{publisher:04x}{number:08x}{planned:016x}");
+        self.scratch.clear();
+        self.scratch.extend_from_slice(text.as_bytes());
+        self.scratch.resize((self.fanout.size as usize).max(HEADER), b'.');
+        desk.book.count_at(planned, Count::Published, 1);
+        desk.book.time_at(planned, Metric::Slip, now.saturating_sub(planned));
+        let _ = match std::str::from_utf8(&self.scratch) {
+            Ok(text) if !self.fanout.binary => cx.send(conn, text),
+            _ => cx.send(conn, &self.scratch[..]),
+        };
+    }
+
+    /// Counts a delivery; true when it is one that had not come before.
+    fn deliver(&mut self, desk: &mut Desk, conn: ConnId, header: &Header) -> bool {
+        let Some(ear) = self.ears.get_mut(conn).filter(|ear| ear.stalled.is_none()) else { return false };
+        let Some(next) = ear.next.get_mut(header.publisher as usize) else { return false };
+        if header.number >= *next {
+            for number in *next..header.number {
+                if ear.missing.len() == MISSING_MAX {
+                    ear.missing.pop_front();
+                }
+                ear.missing.push_back((header.publisher, number));
+            }
+            *next = header.number + 1;
+        } else {
+            let wanted = (header.publisher, header.number);
+            let Some(place) = ear.missing.iter().position(|missing| *missing == wanted) else {
+                desk.book.count_at(header.planned, Count::Duplicate, 1);
+                return false;
+            };
+            ear.missing.remove(place);
+            desk.book.count_at(header.planned, Count::Reordered, 1);
+        }
+        desk.book.count_at(header.planned, Count::Delivered, 1);
+        true
+    }
+
+    fn gather(&mut self, desk: &mut Desk, header: &Header, now: u64) {
+        let span = now.saturating_sub(header.planned);
+        desk.book.time_at(header.planned, Metric::Delivery, span);
+        let key = (header.publisher, header.number);
+        if !self.groups.contains_key(&key) {
+            if self.groups.len() == GROUPS_MAX {
+                self.tell_oldest(desk);
+            }
+            let group = Group { planned: header.planned, delivered: Vec::with_capacity(self.ears.len()) };
+            self.groups.insert(key, group);
+            self.order.push_back(key);
+        }
+        let Some(group) = self.groups.get_mut(&key) else { return };
+        group.delivered.push(u32::try_from(span / 1_000).unwrap_or(u32::MAX));
+        if group.delivered.len() + self.stalled >= self.ears.len() {
+            self.tell(desk, key);
+        }
+    }
+
+    fn tell_oldest(&mut self, desk: &mut Desk) {
+        while let Some(key) = self.order.pop_front() {
+            if self.groups.contains_key(&key) {
+                return self.tell(desk, key);
+            }
+        }
+    }
+
+    /// A publish is over: in a lone lane its figures are final, otherwise the other lanes have their part of it.
+    fn tell(&mut self, desk: &mut Desk, key: (u32, u32)) {
+        let Some(mut group) = self.groups.remove(&key) else { return };
+        if self.lanes > 1 {
+            let mut delivered = Times::default();
+            group.delivered.iter().for_each(|&micros| delivered.record_micros(u64::from(micros)));
+            let phase = desk.book.phase_at(group.planned);
+            desk.publishes.push(Publish { phase, publisher: key.0, number: key.1, delivered });
+            return;
+        }
+        group.delivered.sort_unstable();
+        let middle = group.delivered.len().saturating_sub(1) / 2;
+        for (metric, micros) in [
+            (Metric::First, group.delivered.first()),
+            (Metric::Median, group.delivered.get(middle)),
+            (Metric::Last, group.delivered.last()),
+        ] {
+            if let Some(micros) = micros {
+                desk.book.time_at(group.planned, metric, u64::from(*micros) * 1_000);
+            }
+        }
+    }
+
+    fn is_publisher(&self, conn: ConnId) -> bool {
+        self.publishers.iter().any(|(publisher, _)| *publisher == conn)
+    }
+}
+
+impl Header {
+    fn of(bytes: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(bytes.get(..HEADER)?).ok()?;
+        Some(Header {
+            publisher: u32::from_str_radix(text.get(..4)?, 16).ok()?,
+            number: u32::from_str_radix(text.get(4..12)?, 16).ok()?,
+            planned: u64::from_str_radix(text.get(12..HEADER)?, 16).ok()?,
+        })
+    }
+}
+
+impl Play for FanoutRole {
+    fn load(&mut self, _: &mut Desk, _: &mut Context<'_>, on: bool, now: u64) {
+        let began = on && !self.loading;
+        self.loading = on;
+        if !on {
+            self.schedule = None;
+        } else if began && self.publishers_max > 0 {
+            // The rate is that of all publishers, of which this lane may have more or fewer than its share.
+            let own = self.fanout.per_second * self.publishers_max as f64 / f64::from(self.fanout.publishers);
+            let all = own * f64::from(self.lanes);
+            self.schedule =
+                Schedule::of_lane(self.fanout.poisson, all, self.lane, self.lanes, now, self.seed).ok();
+        }
+    }
+
+    fn opened(&mut self, _: &mut Desk, _: &mut Context<'_>, conn: ConnId, _: u64) {
+        if self.publishers.len() < self.publishers_max {
+            self.publishers.push((conn, 0));
+        } else {
+            let next = vec![0; self.fanout.publishers as usize].into_boxed_slice();
+            self.ears.insert(conn, Ear { next, missing: VecDeque::new(), stalled: None });
+        }
+    }
+
+    fn message(&mut self, desk: &mut Desk, _: &mut Context<'_>, conn: ConnId, msg: &Message<'_>, now: u64) {
+        desk.book.count(Count::Received, 1);
+        desk.book.count(Count::ReceivedBytes, msg.len() as u64);
+        let Some(header) = Header::of(msg.as_bytes()) else {
+            return desk
+                .book
+                .error("unasked message", || format!("{} bytes that nobody published", msg.len()));
+        };
+        if msg.len() != (self.fanout.size as usize).max(HEADER) {
+            desk.book.count_at(header.planned, Count::Wrong, 1);
+            return desk.book.error("wrong length", || {
+                format!("{} bytes came of {} that were published", msg.len(), self.fanout.size)
+            });
+        }
+        if self.deliver(desk, conn, &header) {
+            self.gather(desk, &header, now);
+        }
+    }
+
+    fn ended(&mut self, desk: &mut Desk, _: &mut Context<'_>, conn: ConnId, _: Ended, now: u64) {
+        if let Some(since) = self.ears.remove(conn).and_then(|ear| ear.stalled) {
+            self.stalled -= 1;
+            if self.loading {
+                desk.book.count(Count::StalledEnded, 1);
+                desk.book.time(Metric::Fate, now.saturating_sub(since));
+            }
+        }
+        // Numbers of a publisher go on with whoever takes its place; there is none, so its turns are unsent.
+        self.publishers.retain(|(publisher, _)| *publisher != conn);
+    }
+
+    fn due(&self) -> Option<u64> {
+        self.schedule.as_ref().map(Schedule::next_due)
+    }
+
+    fn work(&mut self, desk: &mut Desk, cx: &mut Context<'_>, now: u64) {
+        for _ in 0..PER_TURN {
+            let Some(schedule) = self.schedule.as_mut() else { return };
+            let planned = schedule.next_due();
+            if planned > now {
+                return;
+            }
+            schedule.advance();
+            self.publish(desk, cx, planned, now);
+        }
+    }
+
+    fn beat(&mut self, desk: &mut Desk, _: &mut Context<'_>, now: u64) {
+        while let Some(key) = self.order.front() {
+            match self.groups.get(key) {
+                Some(group) if group.planned + self.timeout + BEAT > now => return,
+                _ => self.tell_oldest(desk),
+            }
+        }
+    }
+
+    fn stall(&mut self, desk: &mut Desk, cx: &mut Context<'_>, share: f64, now: u64) {
+        let listeners: Vec<ConnId> =
+            desk.peers.open().iter().copied().filter(|conn| !self.is_publisher(*conn)).collect();
+        let goal = (listeners.len() as f64 * share).round() as usize;
+        for (place, conn) in listeners.into_iter().enumerate() {
+            let Some(ear) = self.ears.get_mut(conn) else { continue };
+            if place < goal && ear.stalled.is_none() {
+                ear.stalled = Some(now);
+                self.stalled += 1;
+                desk.book.count(Count::Stalled, 1);
+                cx.pause(conn);
+            } else if place >= goal && ear.stalled.is_some() {
+                // It reads again, and still does not count: what it reads now is old.
+                cx.resume(conn);
+            }
+        }
+    }
+
+    fn forget(&mut self) {
+        self.publishers.clear();
+        self.ears = ConnMap::new();
+        self.stalled = 0;
+        self.groups.clear();
+        self.order.clear();
+    }
+
+    fn outstanding(&self) -> u64 {
+        self.groups.len() as u64
+    }
+}

@@ -1,0 +1,293 @@
+//! `Peers`: the connections of one lane: making them at their planned times, and knowing how each one ended.
+//!
+//! Refuses to know what is sent over them. Invariants: every connection that was begun is counted once as opened or
+//! failed, every one that was opened and ended without our wish once as dropped, with an error of its kind; at most
+//! `dialing_max` are on the way at once; an idle one costs [`Peer`] and its place in two tables.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::net::SocketAddr;
+
+use fastrand::Rng;
+use tidegate::{Closed, ConnId, ConnMap, Connect, Context};
+
+use super::book::Book;
+use super::ends;
+use crate::crew::order::{Count, Metric, Setup, Target, share};
+
+/// Connections begun per turn of the loop, at most; the rest keep their planned times.
+const DIALS_PER_TURN: u32 = 256;
+/// A pause before a connection is tried again doubles this many times at most.
+const DOUBLINGS_MAX: u32 = 6;
+/// No place in the table of open ones.
+const NOWHERE: u32 = u32::MAX;
+
+/// What is kept of one connection, whatever it is for.
+pub struct Peer {
+    /// When it was to be begun.
+    pub planned: u64,
+    /// When it was begun; then, when the TCP connection was made.
+    since: u64,
+    /// Its place in the list of open ones.
+    place: u32,
+    /// Times it was tried before.
+    attempts: u32,
+    /// Its end is our wish.
+    leaving: bool,
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It never came to be open.
+    Failed,
+    /// It was open, and the other side or the network ended it.
+    Dropped,
+    /// We had asked for it.
+    Left,
+}
+
+/// See the module's text.
+pub struct Peers {
+    lane: u32,
+    lanes: u32,
+    connects: Vec<Connect>,
+    retry: Option<u64>,
+    dialing_max: u32,
+    table: ConnMap<Peer>,
+    open: Vec<ConnId>,
+    next: usize,
+    dialing: u32,
+    /// Connections begun since the lane began, for the turn of the source addresses.
+    begun: u64,
+    plan: Plan,
+    retries: BinaryHeap<Reverse<(u64, u32)>>,
+    rng: Rng,
+}
+
+/// Connections to be made.
+#[derive(Default)]
+struct Plan {
+    goal: u64,
+    made: u64,
+    /// Nanoseconds between two of this lane's; 0: as fast as it goes.
+    gap: f64,
+    /// When the first of this plan was due, and how many were made before it.
+    start: u64,
+    before: u64,
+}
+
+impl Plan {
+    fn due(&self) -> Option<u64> {
+        let index = (self.made - self.before) as f64;
+        (self.made < self.goal).then(|| self.start + (index * self.gap) as u64)
+    }
+}
+
+impl Peers {
+    /// No connection yet.
+    pub fn new(setup: &Setup, lane: u32) -> Self {
+        Peers {
+            lane,
+            lanes: setup.lanes,
+            connects: connects(&setup.target),
+            retry: setup.retry.map(|seconds| (seconds * 1e9) as u64),
+            dialing_max: setup.dialing_max.max(1),
+            table: ConnMap::new(),
+            open: Vec::new(),
+            next: 0,
+            dialing: 0,
+            begun: u64::from(lane),
+            plan: Plan::default(),
+            retries: BinaryHeap::new(),
+            rng: Rng::with_seed(setup.seed ^ u64::from(lane) << 32),
+        }
+    }
+
+    /// Connections are to be made until this lane holds its share of `connections`.
+    pub fn hold(&mut self, now: u64, connections: u64, per_second: Option<f64>) {
+        let goal = share(connections, self.lane, self.lanes);
+        let own = per_second.map_or(0.0, |rate| 1e9 * f64::from(self.lanes) / rate);
+        // Lanes that dial in step would make bursts of what was asked to be even.
+        let offset = own * f64::from(self.lane) / f64::from(self.lanes);
+        self.plan = Plan {
+            goal,
+            made: self.plan.made.min(goal),
+            before: self.plan.made.min(goal),
+            gap: own,
+            start: now + offset as u64,
+        };
+    }
+
+    /// All connections are gone, as their loop is; those to be made are still to be made.
+    pub fn forget(&mut self) {
+        self.table = ConnMap::new();
+        self.open = Vec::new();
+        self.dialing = 0;
+        self.retries.clear();
+        self.plan = Plan::default();
+    }
+
+    /// Open connections.
+    pub fn open(&self) -> &[ConnId] {
+        &self.open
+    }
+
+    /// Connections on the way.
+    pub fn dialing(&self) -> u32 {
+        self.dialing
+    }
+
+    /// Connections still to be made.
+    pub fn to_dial(&self) -> u64 {
+        self.plan.goal - self.plan.made + self.retries.len() as u64
+    }
+
+    /// The open connections one after the other, round and round.
+    pub fn round_robin(&mut self) -> Option<ConnId> {
+        if self.next >= self.open.len() {
+            self.next = 0;
+        }
+        let conn = self.open.get(self.next).copied();
+        self.next += 1;
+        conn
+    }
+
+    /// When the next connection is to be begun; `None` also while too many are on the way.
+    pub fn due(&self) -> Option<u64> {
+        if self.dialing >= self.dialing_max {
+            return None;
+        }
+        let retry = self.retries.peek().map(|Reverse((at, _))| *at);
+        [self.plan.due(), retry].into_iter().flatten().min()
+    }
+
+    /// Begins what is due.
+    pub fn work(&mut self, book: &mut Book, cx: &mut Context<'_>, now: u64) {
+        for _ in 0..DIALS_PER_TURN {
+            if !self.due().is_some_and(|at| at <= now) {
+                return;
+            }
+            match self.plan.due().filter(|at| *at <= now) {
+                Some(at) => {
+                    self.plan.made += 1;
+                    // Without a pace there is no plan to be late against.
+                    let planned = if self.plan.gap == 0.0 { now } else { at };
+                    self.begin(book, cx, planned, 0, now);
+                }
+                None => {
+                    let Some(Reverse((at, attempts))) = self.retries.pop() else { return };
+                    book.count(Count::Retried, 1);
+                    self.begin(book, cx, at, attempts, now);
+                }
+            }
+        }
+    }
+
+    /// Begins a connection that was planned for this time.
+    pub fn dial(&mut self, book: &mut Book, cx: &mut Context<'_>, planned: u64, now: u64) {
+        self.begin(book, cx, planned, 0, now);
+    }
+
+    fn begin(&mut self, book: &mut Book, cx: &mut Context<'_>, planned: u64, attempts: u32, now: u64) {
+        let connect = &self.connects[(self.begun % self.connects.len() as u64) as usize];
+        self.begun += 1;
+        book.count(Count::Dialled, 1);
+        match cx.connect(connect) {
+            Ok(conn) => {
+                self.dialing += 1;
+                let peer = Peer { planned, since: now, place: NOWHERE, attempts, leaving: false };
+                self.table.insert(conn, peer);
+            }
+            Err(error) => {
+                book.count(Count::Failed, 1);
+                book.error("not begun", || error.to_string());
+            }
+        }
+    }
+
+    /// The TCP connection is made.
+    pub fn connected(&mut self, book: &mut Book, conn: ConnId, now: u64) {
+        if let Some(peer) = self.table.get_mut(conn) {
+            book.time(Metric::Tcp, now.saturating_sub(peer.since));
+            peer.since = now;
+        }
+    }
+
+    /// The opening handshake is complete.
+    pub fn opened(&mut self, book: &mut Book, conn: ConnId, now: u64) {
+        let Some(peer) = self.table.get_mut(conn) else { return };
+        peer.place = self.open.len() as u32;
+        self.dialing -= 1;
+        self.open.push(conn);
+        book.count(Count::Opened, 1);
+        book.time(Metric::Upgrade, now.saturating_sub(peer.since));
+        book.time(Metric::Connect, now.saturating_sub(peer.planned));
+        let began = book.began();
+        book.time(Metric::Recovery, now.saturating_sub(began));
+    }
+
+    /// The end of this connection will be our wish.
+    pub fn leave(&mut self, conn: ConnId, now: u64) {
+        if let Some(peer) = self.table.get_mut(conn) {
+            peer.leaving = true;
+            peer.since = now;
+            let place = std::mem::replace(&mut peer.place, NOWHERE);
+            self.vacate(place);
+        }
+    }
+
+    /// It has ended: how, and what was known of it.
+    pub fn ended(&mut self, book: &mut Book, conn: ConnId, why: &Closed, now: u64) -> Option<Ended> {
+        let peer = self.table.remove(conn)?;
+        if peer.leaving {
+            book.count(Count::Closed, 1);
+            book.time(Metric::Close, now.saturating_sub(peer.since));
+            return Some(Ended::Left);
+        }
+        if peer.place != NOWHERE {
+            self.vacate(peer.place);
+            book.count(Count::Dropped, 1);
+            book.error(&ends::kind(why, true), || why.to_string());
+            return Some(Ended::Dropped);
+        }
+        self.dialing -= 1;
+        book.count(Count::Failed, 1);
+        book.error(&ends::kind(why, false), || why.to_string());
+        if let Some(pause) = self.retry {
+            // Half of the pause is by chance: who was refused together must not come back together.
+            let pause = pause << peer.attempts.min(DOUBLINGS_MAX);
+            let at = now + pause / 2 + self.rng.u64(0..=pause / 2);
+            self.retries.push(Reverse((at, peer.attempts + 1)));
+        }
+        Some(Ended::Failed)
+    }
+
+    fn vacate(&mut self, place: u32) {
+        let place = place as usize;
+        if place >= self.open.len() {
+            return;
+        }
+        self.open.swap_remove(place);
+        if let Some(moved) = self.open.get(place)
+            && let Some(peer) = self.table.get_mut(*moved)
+        {
+            peer.place = place as u32;
+        }
+    }
+}
+
+/// One way to connect per source address, or the only one.
+fn connects(target: &Target) -> Vec<Connect> {
+    let mut plain = Connect::new(target.address, &target.host, &target.path);
+    for protocol in &target.protocols {
+        plain = plain.protocol(protocol);
+    }
+    for (name, value) in &target.headers {
+        plain = plain.header(name, value);
+    }
+    if target.sources.is_empty() {
+        return vec![plain];
+    }
+    target.sources.iter().map(|address| plain.clone().source(SocketAddr::new(*address, 0))).collect()
+}

@@ -1,0 +1,396 @@
+//! `Run`: one measured run in progress: the server if it is ours, the workers, the phases, the readings at their edges.
+//!
+//! Refuses to know which scenario it is. Invariants: the server's readings are taken at the very moments at which the
+//! lanes change phase; what was started here has ended when the run is dropped, however it ends.
+
+pub mod draft;
+pub mod verdict;
+
+use std::time::{Duration, Instant};
+
+use tidegate::program::descriptors;
+use tidegate::program::doctor::{DESCRIPTOR_RESERVE, Diagnosis, Need, Readings};
+use tidegate::program::failure::{Failure, complain};
+
+use crate::cli::Common;
+use crate::crew::ledger::{Ledger, Sum};
+use crate::crew::order::{Count, Role, Setup, Step};
+use crate::crew::{Crew, TICK};
+use crate::output::live::{Levels, Live};
+use crate::server::cpu::{monotonic_ns, process_rss_anon};
+use crate::server::kernel::Kernel;
+use crate::server::launch::{Launch, Launched};
+use crate::server::process::{Sampled, Usage};
+use crate::target::Words;
+
+/// Lead between telling a phase and its beginning, so that all lanes hear of it in time.
+const LEAD: Duration = Duration::from_millis(60);
+/// Time for a server of ours to listen.
+const READY: Duration = Duration::from_secs(15);
+/// Connections on the way per lane.
+pub const DIALING: u64 = 512;
+
+/// What a scenario asks for.
+pub struct Wanted {
+    pub scenario: &'static str,
+    pub role: Role,
+    /// Connections of all lanes together, at most.
+    pub connections: u64,
+    /// Connections that use up local ports over the whole run, where that is more.
+    pub sources_for: u64,
+    /// Connections on the way at once, over all lanes.
+    pub dialing: u64,
+    pub retry: Option<Duration>,
+    /// Workers, when it must be a certain number.
+    pub workers: Option<u64>,
+}
+
+/// The edge at which a phase began.
+pub struct Mark {
+    pub phase: u32,
+    pub name: &'static str,
+    /// Monotonic nanoseconds.
+    pub at: u64,
+    pub usage: Option<Usage>,
+    pub kernel: Kernel,
+    /// Anonymous memory of the workers, in bytes.
+    pub workers_memory: u64,
+}
+
+/// See the module's text.
+pub struct Run {
+    pub common: Common,
+    pub scenario: &'static str,
+    pub crew: Crew,
+    pub marks: Vec<Mark>,
+    pub facts: Facts,
+    servers: Vec<Launched>,
+    sampled: Option<Sampled>,
+    live: Watch,
+}
+
+/// What is known about a run before and beside its phases.
+pub struct Facts {
+    pub began: Instant,
+    pub began_at: u64,
+    pub connections: u64,
+    pub workers: Vec<String>,
+    pub server: Option<String>,
+    pub preflight: Vec<String>,
+}
+
+/// The live view, and what it needs between two looks.
+struct Watch {
+    live: Live,
+    goal: u64,
+    began: Instant,
+    received: (Instant, u64),
+    cpu: Option<(Instant, Duration)>,
+}
+
+/// A run that is over.
+pub struct Finished {
+    pub common: Common,
+    pub scenario: &'static str,
+    pub ledger: Ledger,
+    pub marks: Vec<Mark>,
+    pub facts: Facts,
+    pub seconds: f64,
+}
+
+impl Run {
+    /// Looks whether the machine will do, starts the server if it is ours, and the workers.
+    ///
+    /// # Errors
+    /// When the machine will not do, or something cannot be started.
+    pub fn start(common: &Common, wanted: Wanted) -> Result<Self, Failure> {
+        let raised = descriptors::raise();
+        let room = raised.after.unwrap_or(u64::MAX).saturating_sub(DESCRIPTOR_RESERVE + 48);
+        let workers =
+            wanted.workers.or(common.workers).unwrap_or(1).max(wanted.connections.div_ceil(room.max(1)));
+        let words = Words::of(common);
+        let target = words.target(wanted.connections.max(wanted.sources_for))?;
+        let local = common.server.is_some() || !common.server_pid.is_empty();
+        let need = Need {
+            server: if local { wanted.connections.div_ceil(common.servers) } else { 0 },
+            clients: wanted.connections,
+            processes: workers,
+            sources: (target.sources.len() as u64).max(1),
+        };
+        let preflight = preflight(&Diagnosis::of(&Readings::of_this_machine(), &need), common.force)?;
+        let servers = launch(common, target.address)?;
+        let mut pids: Vec<u32> = servers.iter().map(Launched::pid).collect();
+        pids.extend(&common.server_pid);
+        let sampled = match pids.is_empty() {
+            true => None,
+            false => Some(Sampled::attach(&pids).map_err(Failure::refused)?),
+        };
+        let setups = setups(common, &wanted, &target, workers);
+        let crew = Crew::start(&setups)?;
+        let lines = setups
+            .iter()
+            .zip(crew.pids())
+            .map(|(setup, pid)| format!("process {pid}: {} lanes of {}", setup.own_lanes, setup.lanes));
+        let began_at = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
+        let facts = Facts {
+            began: Instant::now(),
+            began_at,
+            connections: wanted.connections,
+            workers: lines.collect(),
+            server: common.server.clone(),
+            preflight,
+        };
+        let live = Watch::new(wanted.connections);
+        let mut run = Run {
+            common: common.clone(),
+            scenario: wanted.scenario,
+            crew,
+            marks: Vec::new(),
+            facts,
+            servers,
+            sampled,
+            live,
+        };
+        run.mark(0, "ramp", monotonic_ns());
+        Ok(run)
+    }
+
+    fn mark(&mut self, phase: u32, name: &'static str, at: u64) {
+        let usage = self.sampled.as_mut().map(Sampled::sample_exact);
+        let workers_memory = self.crew.pids().into_iter().filter_map(process_rss_anon).sum();
+        self.marks.push(Mark { phase, name, at, usage, kernel: Kernel::read(), workers_memory });
+    }
+
+    /// Makes connections until so many are held or have failed.
+    ///
+    /// # Errors
+    /// When the user interrupts it, or the workers have died.
+    pub fn hold(
+        &mut self,
+        name: &'static str,
+        connections: u64,
+        per_second: Option<f64>,
+    ) -> Result<(), Failure> {
+        let seconds = per_second.map(|rate| connections as f64 / rate);
+        self.live.phase(name, seconds.map(Duration::from_secs_f64), connections);
+        self.crew.ledger.expect();
+        self.crew.say(&Step::Hold { connections, per_second });
+        // Nobody can wait longer for the last of them than their own deadline allows.
+        let allowed = seconds.unwrap_or(0.0) + self.common.connect_timeout.as_secs_f64() * 2.0 + 30.0;
+        let allowed = allowed + connections as f64 / 500.0;
+        let (sampled, live) = (&mut self.sampled, &mut self.live);
+        let deadline = Instant::now() + Duration::from_secs_f64(allowed);
+        self.crew.wait(deadline, &mut |ledger| live.tick(ledger, sampled), &Ledger::settled)?;
+        Ok(())
+    }
+
+    /// Begins the next phase on all lanes at once.
+    ///
+    /// # Errors
+    /// When the user interrupts it, or the workers have died.
+    pub fn phase(&mut self, name: &'static str, load: bool, lasts: Duration) -> Result<u32, Failure> {
+        let phase = self.marks.last().map_or(0, |mark| mark.phase) + 1;
+        let at = monotonic_ns() + LEAD.as_nanos() as u64;
+        self.crew.say(&Step::Phase { phase, at, load });
+        self.live.phase(name, Some(lasts), self.facts.connections);
+        self.last(LEAD)?;
+        self.mark(phase, name, at);
+        Ok(phase)
+    }
+
+    /// Lets time pass.
+    ///
+    /// # Errors
+    /// When the user interrupts it, or the workers have died.
+    pub fn last(&mut self, time: Duration) -> Result<(), Failure> {
+        self.until(time, &|_| false).map(drop)
+    }
+
+    /// Lets time pass until something is so, at most this long; true when it is so.
+    ///
+    /// # Errors
+    /// When the user interrupts it, or the workers have died.
+    pub fn until(&mut self, time: Duration, done: &dyn Fn(&Ledger) -> bool) -> Result<bool, Failure> {
+        let (sampled, live) = (&mut self.sampled, &mut self.live);
+        self.crew.wait(Instant::now() + time, &mut |ledger| live.tick(ledger, sampled), done)
+    }
+
+    /// Warm-up, the measured time, and the time for the last answers; returns the measured phase.
+    ///
+    /// # Errors
+    /// When the user interrupts it, or the workers have died.
+    pub fn measure(&mut self, warmup: Duration, duration: Duration) -> Result<u32, Failure> {
+        if !warmup.is_zero() {
+            self.phase("warm-up", true, warmup)?;
+            self.last(warmup)?;
+        }
+        let phase = self.phase("measuring", true, duration)?;
+        self.last(duration.saturating_sub(LEAD))?;
+        self.drain()?;
+        Ok(phase)
+    }
+
+    /// Ends the load, and waits for the answers that are on their way.
+    ///
+    /// # Errors
+    /// When the user interrupts it, or the workers have died.
+    pub fn drain(&mut self) -> Result<(), Failure> {
+        let patience = self.common.timeout + Duration::from_secs(1);
+        self.phase("last answers", false, patience)?;
+        self.crew.ledger.expect();
+        self.until(patience, &|ledger| ledger.settled() && ledger.outstanding() == 0)?;
+        Ok(())
+    }
+
+    /// Exact readings of the server and the workers now: (server's resident bytes, workers' own bytes, kernel).
+    pub fn memory(&mut self) -> (Option<u64>, u64, Kernel) {
+        let rss = self.sampled.as_mut().and_then(|sampled| sampled.sample_exact().rss);
+        (rss, self.crew.pids().into_iter().filter_map(process_rss_anon).sum(), Kernel::read())
+    }
+
+    /// Closes all connections, ends the workers and the server if it is ours.
+    ///
+    /// # Errors
+    /// When the user interrupts it.
+    pub fn finish(mut self) -> Result<Finished, Failure> {
+        let next = self.marks.last().map_or(0, |mark| mark.phase) + 1;
+        self.mark(next, "end", monotonic_ns());
+        self.live.phase("closing", None, 0);
+        let (sampled, live) = (&mut self.sampled, &mut self.live);
+        let mut ledger = self.crew.finish(&mut |ledger| live.tick(ledger, sampled))?;
+        self.live.live.finish();
+        if let Some(gone) = self.sampled.as_ref().and_then(Sampled::gone) {
+            ledger.trouble(format!("the server ended during the run: {gone}"));
+        }
+        self.servers.into_iter().for_each(|mut server| drop(server.stop()));
+        let seconds = self.facts.began.elapsed().as_secs_f64();
+        let Run { common, scenario, marks, facts, .. } = self;
+        Ok(Finished { common, scenario, ledger, marks, facts, seconds })
+    }
+}
+
+impl Finished {
+    /// What happened in this phase.
+    pub fn sum(&self, phase: u32) -> Sum {
+        self.ledger.phase(phase)
+    }
+
+    /// The edges of a phase: its own mark and the next one.
+    pub fn edges(&self, phase: u32) -> Option<(&Mark, &Mark)> {
+        let place = self.marks.iter().position(|mark| mark.phase == phase)?;
+        Some((&self.marks[place], self.marks.get(place + 1)?))
+    }
+
+    /// Seconds that a phase lasted.
+    pub fn lasted(&self, phase: u32) -> f64 {
+        self.edges(phase).map_or(0.0, |(from, to)| to.at.saturating_sub(from.at) as f64 / 1e9)
+    }
+
+    /// Processor time of the server in a phase.
+    pub fn server_cpu(&self, phase: u32) -> Option<Duration> {
+        let (from, to) = self.edges(phase)?;
+        let (from, to) = (from.usage.as_ref()?.cpu?, to.usage.as_ref()?.cpu?);
+        to.checked_sub(from)
+    }
+}
+
+impl Watch {
+    fn new(goal: u64) -> Self {
+        let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+        let now = Instant::now();
+        Watch { live: Live::new(terminal), goal, began: now, received: (now, 0), cpu: None }
+    }
+
+    fn phase(&mut self, name: &str, lasts: Option<Duration>, goal: u64) {
+        (self.began, self.goal) = (Instant::now(), goal);
+        self.live.phase(name, lasts, (goal > 0).then_some(goal));
+    }
+
+    fn tick(&mut self, ledger: &Ledger, sampled: &mut Option<Sampled>) {
+        let now = Instant::now();
+        let received = ledger.count(Count::Received) + ledger.count(Count::Closed);
+        let (before, had) = std::mem::replace(&mut self.received, (now, received));
+        let span = now.duration_since(before).max(TICK / 4).as_secs_f64();
+        let usage = sampled.as_mut().map(Sampled::sample);
+        let cpu = usage.as_ref().and_then(|usage| usage.cpu);
+        let share = cpu.zip(self.cpu).map(|(cpu, (before, had))| {
+            cpu.saturating_sub(had).as_secs_f64() / now.duration_since(before).max(TICK / 4).as_secs_f64()
+        });
+        self.cpu = cpu.map(|cpu| (now, cpu));
+        let recent =
+            ledger.series.points().last().map(|(_, point)| point.latency.clone()).unwrap_or_default();
+        let quantile = |q| (!recent.is_empty()).then(|| recent.quantile(q));
+        self.live.tick(&Levels {
+            elapsed: self.began.elapsed(),
+            open: ledger.open(),
+            goal: self.goal,
+            per_second: received.saturating_sub(had) as f64 / span,
+            p50_us: quantile(0.5),
+            p99_us: quantile(0.99),
+            errors: ledger.errors(),
+            server_cpu: share,
+            server_memory: usage.and_then(|usage| usage.rss),
+        });
+    }
+}
+
+/// What stands in the way, as lines; an error unless the user goes on all the same.
+fn preflight(diagnosis: &Diagnosis, force: bool) -> Result<Vec<String>, Failure> {
+    let obstacles: Vec<String> = diagnosis
+        .obstacles()
+        .map(|row| format!("{} is {}, {} needed: {}", row.name, row.value, row.needed, row.advice))
+        .collect();
+    if obstacles.is_empty() || force {
+        obstacles.iter().for_each(|line| complain("loadtest", format!("warning: {line}")));
+        return Ok(obstacles);
+    }
+    let first = &obstacles[0];
+    let more = match obstacles.len() {
+        1 => String::new(),
+        more => format!(" (and {} more: `tidegate doctor` lists them)", more - 1),
+    };
+    Err(Failure::refused(format!(
+        "this machine would stop the run: {first}{more}; --force runs all the same"
+    )))
+}
+
+fn launch(common: &Common, address: std::net::SocketAddr) -> Result<Vec<Launched>, Failure> {
+    let Some(command) = &common.server else { return Ok(Vec::new()) };
+    (0..common.servers)
+        .map(|_| {
+            let cpu = (!common.server_cpu.is_empty()).then(|| common.server_cpu.clone());
+            let launch =
+                Launch { command: command.clone(), cpu, address: address.to_string(), ready_timeout: READY };
+            launch.start().map_err(Failure::refused)
+        })
+        .collect()
+}
+
+/// One setup per worker: lanes and connections are shared out evenly.
+fn setups(common: &Common, wanted: &Wanted, target: &crate::crew::order::Target, workers: u64) -> Vec<Setup> {
+    let lanes = common.threads.max(workers) as u32;
+    let mut first_lane = 0;
+    (0..workers as u32)
+        .map(|worker| {
+            let own_lanes = crate::crew::order::share(u64::from(lanes), worker, workers as u32) as u32;
+            let setup = Setup {
+                first_lane,
+                own_lanes,
+                lanes,
+                cpus: common.cpu.clone(),
+                target: target.clone(),
+                role: wanted.role.clone(),
+                connect_timeout: common.connect_timeout.as_secs_f64(),
+                answer_timeout: common.timeout.as_secs_f64(),
+                ping_interval: common.ping.as_secs_f64(),
+                dialing_max: wanted.dialing.div_ceil(u64::from(lanes)).max(1) as u32,
+                retry: wanted.retry.map(|pause| pause.as_secs_f64()),
+                seed: common.seed,
+            };
+            first_lane += own_lanes;
+            setup
+        })
+        .collect()
+}

@@ -1,0 +1,46 @@
+//! The scenarios: what each one does, in which phases, and which figures come of it.
+//!
+//! Refuses to know processes and outputs: a scenario drives a [`crate::run::Run`] and returns a
+//! [`crate::record::Record`]. Invariant: a figure's name means the same in every scenario.
+
+pub mod churn;
+pub mod echo;
+pub mod fanout;
+pub mod idle;
+
+use tidegate::program::failure::Failure;
+
+use crate::cli::Scenario;
+use crate::conclude::Wishes;
+use crate::record::Record;
+
+/// Measures what is asked for.
+///
+/// # Errors
+/// When the run cannot be made.
+pub fn run(scenario: &Scenario) -> Result<Record, Failure> {
+    match scenario {
+        Scenario::Idle(args) => idle::run(args),
+        Scenario::Echo(args) => echo::run(args),
+        Scenario::Fanout(args) => fanout::run(args),
+        Scenario::Churn(args) => churn::run(args),
+        _ => Err(Failure::usage("this scenario measures nothing")),
+    }
+}
+
+/// What is wanted of a measurement besides its record; `None` for what measures nothing.
+pub fn wishes(scenario: &Scenario) -> Option<Wishes<'_>> {
+    Some(match scenario {
+        Scenario::Idle(args) => Wishes::of(&args.common),
+        Scenario::Echo(args) => Wishes::of(&args.common),
+        Scenario::Fanout(args) => Wishes::of(&args.common),
+        Scenario::Churn(args) => Wishes::of(&args.common),
+        Scenario::Slow(args) => Wishes::of(&args.common),
+        Scenario::Storm(args) => Wishes::of(&args.common),
+        Scenario::Vanish(args) => Wishes::of(&args.common),
+        Scenario::Search(args) => Wishes::of(&args.common),
+        Scenario::Plan(args) => Wishes::of(&args.common),
+        Scenario::Compare(args) => Wishes { outputs: &args.outputs, fail_if: &args.fail_if, baseline: None },
+        Scenario::Report(_) | Scenario::Merge(_) | Scenario::Worker => return None,
+    })
+}

@@ -1,0 +1,92 @@
+//! `echo`: messages that come back, in a closed or an open loop.
+
+use tidegate::program::failure::Failure;
+
+use crate::cli::{self, Pacing};
+use crate::crew::order::{Count, Echo, Metric, Pace, Role};
+use crate::record::{Combine, Figure, Record, Unit};
+use crate::run::draft::Draft;
+use crate::run::{DIALING, Run, Wanted};
+
+/// Measures.
+///
+/// # Errors
+/// When the run cannot be made.
+pub fn run(args: &cli::Echo) -> Result<Record, Failure> {
+    let pace = pace(&args.pacing, args.connections);
+    let role = Role::Echo(Echo { mix: args.size.clone(), binary: args.binary, pace });
+    let wanted = Wanted {
+        scenario: "echo",
+        role,
+        connections: args.connections,
+        sources_for: 0,
+        dialing: DIALING,
+        retry: None,
+        workers: None,
+    };
+    let mut run = Run::start(&args.common, wanted)?;
+    run.hold("connecting", args.connections, args.times.ramp)?;
+    let phase = run.measure(args.times.warmup, args.times.duration)?;
+    let finished = run.finish()?;
+
+    let mut draft = Draft::new(&finished, &[phase], title(args, pace));
+    let seconds = draft.seconds();
+    let (received, answered) =
+        (draft.measured.count(Count::Received) as f64, draft.measured.count(Count::Answered) as f64);
+    draft
+        .put(Figure::new("rate", received / seconds, Unit::PerSecond).combine(Combine::Sum).more_is_better());
+    let bytes = draft.measured.count(Count::ReceivedBytes) as f64 / seconds;
+    draft.put(Figure::new("bytes_per_second", bytes, Unit::Bytes).combine(Combine::Sum).more_is_better());
+    draft.sum("messages", received, Unit::Count);
+    draft.sum("sent", draft.measured.count(Count::Sent) as f64, Unit::Count);
+    draft.sum("answered", answered, Unit::Count);
+    draft.metric(Metric::Latency, "");
+    if matches!(pace, Pace::Open { .. }) {
+        draft.metric(Metric::Raw, "raw_");
+    }
+    for (name, what) in [
+        ("lost", Count::Lost),
+        ("duplicate", Count::Duplicate),
+        ("reordered", Count::Reordered),
+        ("wrong", Count::Wrong),
+        ("unsent", Count::Unsent),
+    ] {
+        draft.bad(name, what);
+    }
+    draft.connections();
+    draft.server(Some(("message", "messages", received)));
+    draft.kernel();
+    draft.generator();
+    draft.over_time("messages per second", |point| point.received);
+    match pace {
+        Pace::Open { .. } => draft.note(
+            "Open loop: latency counts from the planned time of each message, so a server that stalls is charged for \
+             everyone it kept waiting; raw counts from the actual send.",
+        ),
+        Pace::Closed { .. } => draft.note(
+            "Closed loop: a connection sends when its answer has come, so a server that stalls is asked less; use \
+             --rate for latencies that include waiting.",
+        ),
+    }
+    draft.record.conditions.settings.insert("size".into(), args.size.to_string());
+    Ok(draft.record)
+}
+
+/// What the options mean for all connections together.
+pub fn pace(pacing: &Pacing, connections: u64) -> Pace {
+    let total = pacing.rate.or(pacing.rate_each.map(|rate| rate * connections as f64));
+    match total {
+        Some(per_second) => Pace::Open { per_second, poisson: pacing.poisson },
+        None => Pace::Closed { depth: u32::try_from(pacing.depth).unwrap_or(u32::MAX) },
+    }
+}
+
+fn title(args: &cli::Echo, pace: Pace) -> String {
+    let kind = if args.binary { "binary" } else { "text" };
+    let how = match pace {
+        Pace::Open { per_second, poisson: false } => format!("{per_second} messages/s, evenly"),
+        Pace::Open { per_second, poisson: true } => format!("{per_second} messages/s, Poisson"),
+        Pace::Closed { depth } => format!("{depth} on the way each"),
+    };
+    format!("echo: {} connections, {how}, {} bytes of {kind}", args.connections, args.size)
+}

@@ -1,0 +1,199 @@
+//! Where a run connects to: from the words of the command line to addresses.
+//!
+//! Refuses to connect. Invariant: what cannot work is refused here, with one line that names it, before anything is
+//! started.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+
+use http::Uri;
+use tidegate::program::failure::Failure;
+
+use crate::cli::Common;
+use crate::crew::order::Target;
+
+/// Connections of one source address. The default range of local ports is 28,232 wide (ip(7)), and finding a free port
+/// becomes slow when more than half of them are taken.
+pub const PER_SOURCE: u64 = 10_000;
+
+/// The words of the command line that say where to connect to.
+#[derive(Clone, Debug, Default)]
+pub struct Words {
+    pub url: String,
+    /// `HOST:PORT:ADDRESS`, as curl writes it.
+    pub resolve: Vec<String>,
+    pub protocols: Vec<String>,
+    /// `Name: value`.
+    pub headers: Vec<String>,
+    pub sources: Vec<IpAddr>,
+}
+
+impl Words {
+    /// As the command line has them.
+    pub fn of(common: &Common) -> Self {
+        Words {
+            url: common.url.clone(),
+            resolve: common.resolve.clone(),
+            protocols: common.protocol.clone(),
+            headers: common.header.clone(),
+            sources: common.source.clone(),
+        }
+    }
+
+    /// The target of a run with so many connections.
+    ///
+    /// # Errors
+    /// When the URL is none that can be tested, or its host has no address.
+    pub fn target(&self, connections: u64) -> Result<Target, Failure> {
+        let (host, port, path) = self.parts()?;
+        let address = self.address(&host, port)?;
+        let mut headers = Vec::new();
+        for header in &self.headers {
+            let (name, value) = header
+                .split_once(':')
+                .ok_or_else(|| Failure::usage(format!("--header {header}: write it as `Name: value`")))?;
+            headers.push((name.trim().to_string(), value.trim().to_string()));
+        }
+        let authority = if port == 80 { host.clone() } else { format!("{host}:{port}") };
+        Ok(Target {
+            address,
+            host: authority,
+            path,
+            protocols: self.protocols.clone(),
+            headers,
+            sources: self.sources_for(address, connections)?,
+        })
+    }
+
+    /// Host as it stands in the URL, port, and path with query.
+    fn parts(&self) -> Result<(String, u16, String), Failure> {
+        let url = &self.url;
+        let wrong = |why: &str| Failure::usage(format!("{url}: {why}; write it as ws://HOST:PORT/PATH"));
+        let uri: Uri = url.parse().map_err(|error| wrong(&format!("not a URL ({error})")))?;
+        match uri.scheme_str() {
+            Some("ws") => {}
+            Some("wss") => {
+                return Err(Failure::usage(format!(
+                    "{url}: wss:// needs TLS, which this build does not have; test the server's plain port with ws://"
+                )));
+            }
+            _ => return Err(wrong("a WebSocket server's URL begins with ws://")),
+        }
+        let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(|| wrong("it names no host"))?;
+        let port = uri.port_u16().unwrap_or(80);
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        Ok((host.to_string(), port, path.to_string()))
+    }
+
+    fn address(&self, host: &str, port: u16) -> Result<SocketAddr, Failure> {
+        for entry in &self.resolve {
+            let wrong = || Failure::usage(format!("--resolve {entry}: write it as HOST:PORT:ADDRESS"));
+            let mut fields = entry.splitn(3, ':');
+            let (Some(name), Some(number), Some(address)) = (fields.next(), fields.next(), fields.next())
+            else {
+                return Err(wrong());
+            };
+            let number: u16 = number.parse().map_err(|_| wrong())?;
+            let address: IpAddr = bare(address).parse().map_err(|_| wrong())?;
+            if name.eq_ignore_ascii_case(host) && number == port {
+                return Ok(SocketAddr::new(address, port));
+            }
+        }
+        let dns = |why: String| Failure::refused(format!("{host}: DNS has no address: {why}"));
+        let found: Vec<SocketAddr> =
+            (bare(host), port).to_socket_addrs().map_err(|error| dns(error.to_string()))?.collect();
+        // Of a name with both, the older protocol: it is the one whose loopback network has many addresses.
+        let first = found.iter().find(|address| address.is_ipv4()).or(found.first());
+        first.copied().ok_or_else(|| dns("the answer is empty".into()))
+    }
+
+    /// As many source addresses as so many connections need.
+    fn sources_for(&self, address: SocketAddr, connections: u64) -> Result<Vec<IpAddr>, Failure> {
+        if let Some(other) = self.sources.iter().find(|source| source.is_ipv4() != address.is_ipv4()) {
+            return Err(Failure::usage(format!(
+                "--source {other} cannot reach {address}: one is IPv4, one IPv6"
+            )));
+        }
+        let loopback = matches!(address.ip(), IpAddr::V4(v4) if v4.is_loopback());
+        if !self.sources.is_empty() || !loopback || connections <= PER_SOURCE {
+            return Ok(self.sources.clone());
+        }
+        let wanted = connections.div_ceil(PER_SOURCE).min(250 * 250);
+        // 127.64.0.1 and up: out of the way of addresses that people give to servers.
+        Ok((0..wanted)
+            .map(|at| {
+                let (a, b) = ((at / 250) as u8, (at % 250) as u8 + 1);
+                IpAddr::V4(Ipv4Addr::new(127, 64, a, b))
+            })
+            .collect())
+    }
+}
+
+/// An IPv6 address without the brackets that URLs put around it.
+fn bare(host: &str) -> &str {
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(url: &str) -> Words {
+        Words { url: url.into(), ..Words::default() }
+    }
+
+    #[test]
+    fn urls() {
+        let table = [
+            ("ws://127.0.0.1:9001/chat?a=b", "127.0.0.1:9001", "127.0.0.1:9001", "/chat?a=b"),
+            ("ws://127.0.0.1", "127.0.0.1:80", "127.0.0.1", "/"),
+            ("ws://[::1]:9001/", "[::1]:9001", "[::1]:9001", "/"),
+        ];
+        for (url, address, host, path) in table {
+            let target = words(url).target(1).unwrap();
+            assert_eq!(target.address.to_string(), address);
+            assert_eq!((target.host.as_str(), target.path.as_str()), (host, path));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_tested_is_refused() {
+        for (url, said) in [
+            ("http://127.0.0.1/", "begins with ws://"),
+            ("127.0.0.1:9001", "begins with ws://"),
+            ("wss://127.0.0.1/", "needs TLS"),
+            ("ws://", "not a URL"),
+            ("ws:///x", "not a URL"),
+            ("ws://127.0.0.1:99999/", "not a URL"),
+            ("ws://no.such.host.invalid/", "DNS has no address"),
+        ] {
+            let failure = words(url).target(1).unwrap_err().to_string();
+            assert!(failure.contains(said), "{url}: {failure}");
+        }
+        let header = Words { headers: vec!["Origin".into()], ..words("ws://127.0.0.1/") };
+        assert!(header.target(1).unwrap_err().to_string().contains("Name: value"));
+    }
+
+    #[test]
+    fn a_name_is_resolved_as_told() {
+        let told = |entry: &str| Words { resolve: vec![entry.into()], ..words("ws://a.invalid:81/") };
+        assert_eq!(told("a.invalid:81:127.0.0.9").target(1).unwrap().address.to_string(), "127.0.0.9:81");
+        assert_eq!(told("A.invalid:81:[::1]").target(1).unwrap().address.to_string(), "[::1]:81");
+        assert!(told("a.invalid:82:127.0.0.9").target(1).unwrap_err().to_string().contains("DNS"));
+        for wrong in ["a.invalid", "a.invalid:81", "a.invalid:x:127.0.0.1", "a.invalid:81:host"] {
+            assert!(told(wrong).target(1).unwrap_err().to_string().contains("HOST:PORT:ADDRESS"));
+        }
+    }
+
+    #[test]
+    fn many_connections_get_many_sources() {
+        let count = |connections| words("ws://127.0.0.1/").target(connections).unwrap().sources.len();
+        assert_eq!((count(10_000), count(10_001), count(100_000), count(1_000_000)), (0, 2, 10, 100));
+        let mut sources = words("ws://127.0.0.1/").target(5_000_000).unwrap().sources;
+        assert!(sources.iter().all(IpAddr::is_loopback));
+        sources.sort();
+        sources.dedup();
+        assert_eq!(sources.len(), 500);
+        let wrong = Words { sources: vec!["::1".parse().unwrap()], ..words("ws://127.0.0.1/") };
+        assert!(wrong.target(1).unwrap_err().to_string().contains("IPv6"));
+    }
+}
