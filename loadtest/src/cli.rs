@@ -156,10 +156,10 @@ pub struct Outputs {
 #[derive(Args, Clone, Copy, Debug)]
 pub struct Pacing {
     /// Open loop: messages per second over all connections; latency counts from the planned time
-    #[arg(long, value_name = "PER SECOND", value_parser = units::parse_rate, conflicts_with = "depth")]
+    #[arg(long, value_name = "PER SECOND", value_parser = rate, conflicts_with = "depth")]
     pub rate: Option<f64>,
     /// Open loop: messages per second on each connection
-    #[arg(long, value_name = "PER SECOND", value_parser = units::parse_rate, conflicts_with_all = ["depth", "rate"])]
+    #[arg(long, value_name = "PER SECOND", value_parser = rate, conflicts_with_all = ["depth", "rate"])]
     pub rate_each: Option<f64>,
     /// Random (Poisson) instead of even gaps
     #[arg(long)]
@@ -179,7 +179,7 @@ pub struct Times {
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = units::parse_time)]
     pub warmup: Duration,
     /// Connections begun per second at the start; by default as fast as it goes
-    #[arg(long, value_name = "PER SECOND", value_parser = units::parse_rate)]
+    #[arg(long, value_name = "PER SECOND", value_parser = rate)]
     pub ramp: Option<f64>,
 }
 
@@ -190,9 +190,9 @@ pub struct Idle {
     /// Connections to hold
     #[arg(long, short = 'n', value_name = "N", default_value = "1000", value_parser = positive)]
     pub connections: u64,
-    /// Connections begun per second; by default as fast as it goes
-    #[arg(long, value_name = "PER SECOND", value_parser = units::parse_rate)]
-    pub ramp: Option<f64>,
+    /// Connections begun per second
+    #[arg(long, value_name = "PER SECOND", default_value = "2k", value_parser = rate)]
+    pub ramp: f64,
     /// Time to hold all of them
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = span)]
     pub hold: Duration,
@@ -250,7 +250,7 @@ pub struct Spread {
     #[arg(long, value_name = "N", default_value = "1", value_parser = positive)]
     pub publishers: u64,
     /// Publishes per second over all publishers
-    #[arg(long, value_name = "PER SECOND", default_value = "10", value_parser = units::parse_rate)]
+    #[arg(long, value_name = "PER SECOND", default_value = "10", value_parser = rate)]
     pub rate: f64,
     /// Random (Poisson) instead of even gaps
     #[arg(long)]
@@ -274,7 +274,7 @@ pub struct Churn {
     #[arg(long, short = 'n', value_name = "N", default_value = "50", value_parser = positive)]
     pub connections: u64,
     /// Connections begun per second; without it the next one begins when one has ended
-    #[arg(long, value_name = "PER SECOND", value_parser = units::parse_rate)]
+    #[arg(long, value_name = "PER SECOND", value_parser = rate)]
     pub rate: Option<f64>,
     /// Random (Poisson) instead of even gaps
     #[arg(long)]
@@ -306,7 +306,7 @@ pub struct Slow {
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = units::parse_time)]
     pub warmup: Duration,
     /// Connections begun per second at the start; by default as fast as it goes
-    #[arg(long, value_name = "PER SECOND", value_parser = units::parse_rate)]
+    #[arg(long, value_name = "PER SECOND", value_parser = rate)]
     pub ramp: Option<f64>,
 }
 
@@ -318,10 +318,10 @@ pub struct Storm {
     #[arg(long, short = 'n', value_name = "N", default_value = "1000", value_parser = positive)]
     pub connections: u64,
     /// Connections begun per second at the start; by default as fast as it goes
-    #[arg(long, value_name = "PER SECOND", value_parser = units::parse_rate)]
+    #[arg(long, value_name = "PER SECOND", value_parser = rate)]
     pub ramp: Option<f64>,
     /// Connections begun per second when they return; by default all at once
-    #[arg(long, value_name = "PER SECOND", value_parser = units::parse_rate)]
+    #[arg(long, value_name = "PER SECOND", value_parser = rate)]
     pub returning: Option<f64>,
     /// Connections on the way at once, at most
     #[arg(long, value_name = "N", default_value = "10000", value_parser = positive)]
@@ -375,10 +375,10 @@ pub struct Search {
     #[arg(long, value_name = "CONDITION", required = true, value_parser = Gate::parse)]
     pub until: Vec<Gate>,
     /// Where to begin
-    #[arg(long, value_name = "N", value_parser = units::parse_rate)]
+    #[arg(long, value_name = "N", value_parser = rate)]
     pub from: Option<f64>,
     /// Where to end at the latest
-    #[arg(long, value_name = "N", value_parser = units::parse_rate)]
+    #[arg(long, value_name = "N", value_parser = rate)]
     pub to: Option<f64>,
     /// How exactly: the bisection ends when the bounds are this close
     #[arg(long, value_name = "PERCENT", default_value = "5", value_parser = percent)]
@@ -387,7 +387,7 @@ pub struct Search {
     #[arg(long, short = 'n', value_name = "N", default_value = "100", value_parser = positive)]
     pub connections: u64,
     /// Messages per second on each connection, while a number of connections is searched
-    #[arg(long, value_name = "PER SECOND", default_value = "1", value_parser = units::parse_rate)]
+    #[arg(long, value_name = "PER SECOND", default_value = "1", value_parser = rate)]
     pub rate_each: f64,
     /// Random (Poisson) instead of even gaps
     #[arg(long)]
@@ -444,16 +444,16 @@ pub struct Plan {
     #[arg(long, short = 'n', value_name = "N", default_value = "100k", value_parser = positive)]
     pub connections: u64,
     /// Messages per second that are planned for, over all connections
-    #[arg(long, value_name = "PER SECOND", value_parser = units::parse_rate)]
+    #[arg(long, value_name = "PER SECOND", value_parser = rate)]
     pub rate: Option<f64>,
     /// Bytes per message
     #[arg(long, value_name = "SIZE", default_value = "125", value_parser = units::parse_size)]
     pub size: u64,
     /// New connections per second that are planned for
-    #[arg(long, value_name = "PER SECOND", value_parser = units::parse_rate)]
+    #[arg(long, value_name = "PER SECOND", value_parser = rate)]
     pub handshakes: Option<f64>,
     /// Publishes per second that are planned for, each to all connections; needs --chat
-    #[arg(long, value_name = "PER SECOND", value_parser = units::parse_rate, requires = "chat")]
+    #[arg(long, value_name = "PER SECOND", value_parser = rate, requires = "chat")]
     pub broadcasts: Option<f64>,
     /// Path on which the server spreads what one sends to all
     #[arg(long, value_name = "PATH")]
@@ -505,6 +505,14 @@ fn span(text: &str) -> Result<Duration, String> {
     match units::parse_span(text)? {
         Duration::ZERO => Err("must be longer than nothing".into()),
         span => Ok(span),
+    }
+}
+
+/// So many per second; what takes longer than a day or comes faster than the clock ticks is a slip of the pen.
+fn rate(text: &str) -> Result<f64, String> {
+    match units::parse_rate(text)? {
+        rate if (1e-5..=1e9).contains(&rate) => Ok(rate),
+        _ => Err("must be from 0.00001 to 1G per second".into()),
     }
 }
 

@@ -77,6 +77,8 @@ pub struct Facts {
     pub workers: Vec<String>,
     pub server: Option<String>,
     pub preflight: Vec<String>,
+    /// Time in which connections were made.
+    pub ramped: Duration,
 }
 
 /// The live view, and what it needs between two looks.
@@ -141,6 +143,7 @@ impl Run {
             workers: lines.collect(),
             server: common.server.clone(),
             preflight,
+            ramped: Duration::ZERO,
         };
         let live = Watch::new(wanted.connections);
         let mut run = Run {
@@ -182,8 +185,23 @@ impl Run {
         let allowed = allowed + connections as f64 / 500.0;
         let (sampled, live) = (&mut self.sampled, &mut self.live);
         let deadline = Instant::now() + Duration::from_secs_f64(allowed);
+        let began = Instant::now();
         self.crew.wait(deadline, &mut |ledger| live.tick(ledger, sampled), &Ledger::settled)?;
-        Ok(())
+        self.facts.ramped += began.elapsed();
+        if self.crew.ledger.open() > 0 || connections == 0 {
+            return Ok(());
+        }
+        let errors = self.crew.ledger.all().errors;
+        let most = errors.iter().max_by_key(|(_, seen)| seen.count);
+        let (kind, seen) =
+            most.map_or(("no answer", String::new()), |(kind, seen)| (kind, seen.example.clone()));
+        let more = self.servers.iter_mut().find_map(|server| server.status());
+        let more = more.map_or(String::new(), |status| format!("; the server has ended: {status}"));
+        Err(Failure::refused(format!(
+            "{}: none of {connections} connections came to be open: {kind} ({seen}){more}; \
+             is a WebSocket server there, and is the path right?",
+            self.common.url
+        )))
     }
 
     /// Begins the next phase on all lanes at once.
@@ -255,9 +273,8 @@ impl Run {
     /// # Errors
     /// When the user interrupts it.
     pub fn finish(mut self) -> Result<Finished, Failure> {
-        let next = self.marks.last().map_or(0, |mark| mark.phase) + 1;
-        self.mark(next, "end", monotonic_ns());
-        self.live.phase("closing", None, 0);
+        // What closing takes belongs to no measurement.
+        self.phase("closing", false, Duration::ZERO)?;
         let (sampled, live) = (&mut self.sampled, &mut self.live);
         let mut ledger = self.crew.finish(&mut |ledger| live.tick(ledger, sampled))?;
         self.live.live.finish();

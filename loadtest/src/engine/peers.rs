@@ -173,6 +173,9 @@ impl Peers {
                     self.plan.made += 1;
                     // Without a pace there is no plan to be late against.
                     let planned = if self.plan.gap == 0.0 { now } else { at };
+                    if self.plan.gap > 0.0 {
+                        book.time(Metric::Slip, now - planned);
+                    }
                     self.begin(book, cx, planned, 0, now);
                 }
                 None => {

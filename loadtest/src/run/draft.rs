@@ -110,11 +110,11 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// What the server used while it was measured, and per `each` (a name and how many there were).
-    pub fn server(&mut self, each: Option<(&str, &str, f64)>) {
-        let cpu: Option<Duration> = self.phases.iter().map(|phase| self.finished.server_cpu(*phase)).sum();
+    /// What the server used in these phases, and per `each` (a name and how many there were).
+    pub fn server(&mut self, phases: &[u32], each: Option<(&str, &str, f64)>) {
+        let cpu: Option<Duration> = phases.iter().map(|phase| self.finished.server_cpu(*phase)).sum();
         if let Some(cpu) = cpu {
-            let seconds = self.seconds();
+            let seconds: f64 = phases.iter().map(|phase| self.finished.lasted(*phase)).sum();
             let share = cpu.as_secs_f64() / seconds.max(1e-9);
             self.put(Figure::new("server_cpu", share, Unit::Share).combine(Combine::Max).less_is_better());
             let micros = cpu.as_secs_f64() * 1e6;
@@ -126,7 +126,7 @@ impl<'a> Draft<'a> {
                 self.put(figure.combine(combine).less_is_better());
             }
         }
-        let last = self.phases.iter().filter_map(|phase| self.finished.edges(*phase)).next_back();
+        let last = phases.iter().filter_map(|phase| self.finished.edges(*phase)).next_back();
         let Some(usage) = last.and_then(|(_, to)| to.usage.clone()) else { return };
         for (name, value, unit) in [
             ("server_rss", usage.rss, Unit::Bytes),

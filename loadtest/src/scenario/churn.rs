@@ -50,7 +50,7 @@ pub fn run(args: &cli::Churn) -> Result<Record, Failure> {
     }
     draft.bad("unsent", Count::Unsent);
     draft.connections();
-    draft.server(Some(("handshake", "handshakes", opened)));
+    draft.server(&[phase], Some(("handshake", "handshakes", opened)));
     draft.kernel();
     draft.generator();
     draft.over_time("handshakes per second", |point| point.opened);
@@ -63,5 +63,5 @@ pub fn run(args: &cli::Churn) -> Result<Record, Failure> {
 
 fn title(args: &cli::Churn) -> String {
     let how = args.rate.map_or_else(|| "flat out".to_string(), |rate| format!("{rate}/s"));
-    format!("churn: {how}, {} alive at most", args.connections)
+    format!("{how}, {} alive at most", args.connections)
 }

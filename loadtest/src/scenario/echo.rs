@@ -54,7 +54,7 @@ pub fn run(args: &cli::Echo) -> Result<Record, Failure> {
         draft.bad(name, what);
     }
     draft.connections();
-    draft.server(Some(("message", "messages", received)));
+    draft.server(&[phase], Some(("message", "messages", received)));
     draft.kernel();
     draft.generator();
     draft.over_time("messages per second", |point| point.received);
@@ -88,5 +88,5 @@ fn title(args: &cli::Echo, pace: Pace) -> String {
         Pace::Open { per_second, poisson: true } => format!("{per_second} messages/s, Poisson"),
         Pace::Closed { depth } => format!("{depth} on the way each"),
     };
-    format!("echo: {} connections, {how}, {} bytes of {kind}", args.connections, args.size)
+    format!("{} connections, {how}, {} bytes of {kind}", args.connections, args.size)
 }

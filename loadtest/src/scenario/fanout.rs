@@ -45,7 +45,7 @@ pub fn run(args: &cli::Fanout) -> Result<Record, Failure> {
         draft.bad(name, what);
     }
     draft.connections();
-    draft.server(Some(("delivery", "delivered", delivered)));
+    draft.server(&[phase], Some(("delivery", "delivered", delivered)));
     draft.kernel();
     draft.generator();
     draft.over_time("deliveries per second", |point| point.received);
@@ -94,5 +94,5 @@ pub fn wanted(scenario: &'static str, spread: &Spread) -> Result<Wanted, Failure
 /// What is spread, for people.
 pub fn title(spread: &Spread) -> String {
     let Spread { subscribers, publishers, rate, size, .. } = spread;
-    format!("fanout: {publishers} publishers, {subscribers} listeners, {rate} publishes/s of {size} bytes")
+    format!("{publishers} publishers, {subscribers} listeners, {rate} publishes/s of {size} bytes")
 }

@@ -40,7 +40,7 @@ pub fn run(args: &cli::Idle) -> Result<Record, Failure> {
     let mut run = Run::start(&args.common, wanted)?;
     let mut stops = Vec::new();
     for goal in goals(args) {
-        run.hold("connecting", goal, args.ramp)?;
+        run.hold("connecting", goal, Some(args.ramp))?;
         run.last(REST)?;
         stops.push(stop(&mut run));
     }
@@ -48,10 +48,10 @@ pub fn run(args: &cli::Idle) -> Result<Record, Failure> {
     run.last(args.hold)?;
     let finished = run.finish()?;
 
-    let mut draft = Draft::new(&finished, &[phase], title(args));
+    let mut draft = Draft::new(&finished, &[0, phase], title(args));
     let opening = finished.sum(0);
     let opened = opening.count(Count::Opened) as f64;
-    let ramp = finished.lasted(0);
+    let ramp = finished.facts.ramped.as_secs_f64();
     draft.connections();
     let held = stops.last().map_or(0.0, |stop| stop.connections);
     draft.sum("held", held, Unit::Count);
@@ -66,9 +66,9 @@ pub fn run(args: &cli::Idle) -> Result<Record, Failure> {
         ("upgrade".into(), opening.times(Metric::Upgrade)),
     ]);
     per_connection(&mut draft, &stops);
-    draft.server(None);
+    draft.server(&[phase], None);
     if let (Some(cpu), true) = (finished.server_cpu(phase), held > 0.0) {
-        let micros = cpu.as_secs_f64() * 1e6 / draft.seconds() / held;
+        let micros = cpu.as_secs_f64() * 1e6 / finished.lasted(phase) / held;
         draft.put(Figure::new("server_idle_cpu_per_connection", micros, Unit::Microseconds).less_is_better());
         draft.note(
             "server_idle_cpu_per_connection: processor time per connection and second while all were held.",
@@ -163,5 +163,5 @@ fn per_connection(draft: &mut Draft<'_>, stops: &[Stop]) {
 }
 
 fn title(args: &cli::Idle) -> String {
-    format!("idle: {} connections held for {:?}", args.connections, args.hold)
+    format!("{} connections held for {:?}", args.connections, args.hold)
 }
