@@ -74,7 +74,7 @@ impl Sum {
             *sum = sum.wrapping_add(count);
         }
         for (what, times) in page.times {
-            self.times.entry(what).or_default().add(&times);
+            self.times.entry(what).or_default().add(&times.0);
         }
         for (kind, seen) in page.errors {
             self.errors.entry(kind).or_default().add(seen.count, &seen.example);
@@ -276,7 +276,7 @@ impl Ledger {
             point.closed += count(Count::Closed);
             point.errors += page.errors.values().map(|seen| seen.count).sum::<u64>();
             for metric in [Metric::Latency, Metric::Delivery] {
-                page.times.get(&metric).into_iter().for_each(|times| point.latency.add(times));
+                page.times.get(&metric).into_iter().for_each(|times| point.latency.add(&times.0));
             }
             self.phases.entry(page.phase).or_default().add(report.lane, page);
         }
@@ -294,7 +294,7 @@ impl Ledger {
         let (_, parts, times) =
             self.publishes.entry(key).or_insert_with(|| (publish.phase, 0, Times::default()));
         *parts += 1;
-        times.add(&publish.delivered);
+        times.add(&publish.delivered.0);
         if *parts as usize == self.lanes.len() {
             self.judge(key);
         }
@@ -330,6 +330,7 @@ impl Ledger {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::times::Bare;
 
     fn report(lane: u32, at: u64, received: u64) -> Report {
         let counts = BTreeMap::from([(Count::Received, received)]);
@@ -369,7 +370,7 @@ mod tests {
         let part = |micros: &[u64]| {
             let mut delivered = Times::default();
             micros.iter().for_each(|&time| delivered.record_micros(time));
-            Publish { phase: 4, publisher: 0, number: 0, delivered }
+            Publish { phase: 4, publisher: 0, number: 0, delivered: Bare(delivered) }
         };
         ledger.publish(part(&[10, 20]));
         assert!(ledger.phase(4).times(Metric::Last).is_empty());

@@ -9,7 +9,8 @@ use std::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use crate::mix::Mix;
-use crate::record::{Seen, Times};
+use crate::record::Seen;
+use crate::record::times::Bare;
 
 /// The first line that a worker hears: everything that does not change during a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -163,7 +164,7 @@ pub struct Report {
 pub struct Page {
     pub phase: u32,
     pub counts: BTreeMap<Count, u64>,
-    pub times: BTreeMap<Metric, Times>,
+    pub times: BTreeMap<Metric, Bare>,
     pub errors: BTreeMap<String, Seen>,
     /// Processor time of the lane's thread, in nanoseconds.
     pub cpu: u64,
@@ -180,7 +181,7 @@ pub struct Publish {
     pub publisher: u32,
     pub number: u32,
     /// Deliveries in this lane, from the planned time on.
-    pub delivered: Times,
+    pub delivered: Bare,
 }
 
 macro_rules! names {
@@ -329,11 +330,11 @@ mod tests {
         }
         let mut page = Page { phase: 1, ..Page::default() };
         page.counts.insert(Count::Sent, 7);
-        page.times.entry(Metric::Latency).or_default().record_micros(5);
+        page.times.entry(Metric::Latency).or_default().0.record_micros(5);
         let line =
             serde_json::to_string(&Told::Report(Box::new(Report { pages: vec![page], ..Report::default() })));
         let Told::Report(report) = serde_json::from_str(&line.unwrap()).unwrap() else { panic!() };
         assert_eq!(report.pages[0].counts[&Count::Sent], 7);
-        assert_eq!(report.pages[0].times[&Metric::Latency].count(), 1);
+        assert_eq!(report.pages[0].times[&Metric::Latency].0.count(), 1);
     }
 }

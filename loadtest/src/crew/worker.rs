@@ -4,12 +4,14 @@
 //! tell is written in whole lines.
 
 use std::io::{self, BufRead, Write};
-use std::sync::Mutex;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::thread;
 
 use super::order::{Setup, Step, Told};
 use crate::engine::lane::Lane;
+
+/// Reports that wait to be written; a lane that finds no room waits, which its lag shows.
+const REPORTS_MAX: usize = 1_024;
 
 /// Runs as a worker until the parent says that it is over, or is gone.
 ///
@@ -20,27 +22,24 @@ pub fn run() -> Result<(), String> {
     let first = lines.next().ok_or("a worker is started by loadtest itself; it was told nothing")?;
     let first = first.map_err(|error| format!("standard input: {error}"))?;
     let setup: Setup = serde_json::from_str(&first).map_err(|error| format!("unknown order: {error}"))?;
-    let out = Mutex::new(io::stdout());
-    let tell = |told: Told| {
-        let Ok(mut line) = serde_json::to_string(&told) else { return };
-        line.push('\n');
-        let mut out = out.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        // Without a parent there is nobody to tell; the end of the input ends us.
-        let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
-    };
+    let (reports, told) = sync_channel(REPORTS_MAX);
     thread::scope(|scope| {
+        scope.spawn(move || tell(&told));
         let mut lanes: Vec<Sender<Step>> = Vec::new();
         for lane in setup.first_lane..setup.first_lane + setup.own_lanes {
             let (sender, steps) = channel();
             lanes.push(sender);
-            let (setup, tell) = (&setup, &tell);
+            let (setup, reports) = (&setup, reports.clone());
             scope.spawn(move || {
-                let done = Lane::new(setup, lane, steps, tell).and_then(Lane::run);
+                // Without a parent there is nobody to tell; the end of the input ends us.
+                let tell = |told| drop(reports.send(told));
+                let done = Lane::new(setup, lane, steps, &tell).and_then(Lane::run);
                 if let Err(why) = done {
                     tell(Told::Failed { lane, why });
                 }
             });
         }
+        drop(reports);
         for line in lines.map_while(Result::ok) {
             let step: Step =
                 serde_json::from_str(&line).map_err(|error| format!("unknown order: {error}"))?;
@@ -55,4 +54,16 @@ pub fn run() -> Result<(), String> {
         }
         Ok(())
     })
+}
+
+/// Writes what the lanes tell, on a thread of its own: turning histograms into text must not make a lane late.
+fn tell(told: &Receiver<Told>) {
+    let mut out = io::stdout().lock();
+    for told in told {
+        let Ok(mut line) = serde_json::to_string(&told) else { continue };
+        line.push('\n');
+        if out.write_all(line.as_bytes()).and_then(|()| out.flush()).is_err() {
+            return;
+        }
+    }
 }

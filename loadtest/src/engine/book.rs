@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use crate::crew::order::{Count, Metric, Page};
+use crate::record::times::Bare;
 use crate::record::{Seen, Times};
 
 /// Kinds of errors that are told apart; further ones are counted under one name.
@@ -173,7 +174,7 @@ impl OpenPage {
         Page {
             phase: full.phase,
             counts: counts.map(|(what, count)| (*what, count)).collect(),
-            times: times.filter_map(|(what, times)| Some((*what, *times?))).collect(),
+            times: times.filter_map(|(what, times)| Some((*what, Bare(*times?)))).collect(),
             errors: full.errors,
             cpu: full.cpu,
             wall: full.wall,
@@ -199,8 +200,8 @@ mod tests {
         let pages = book.hand_out();
         assert_eq!(pages.iter().map(|page| page.phase).collect::<Vec<_>>(), [0, 1]);
         assert_eq!(pages[0].counts, BTreeMap::from([(Count::Sent, 1), (Count::Answered, 1)]));
-        assert_eq!(pages[0].times[&Metric::Latency].max(), 9.0);
-        assert_eq!(pages[1].times[&Metric::Latency].max(), 5.0);
+        assert_eq!(pages[0].times[&Metric::Latency].0.max(), 9.0);
+        assert_eq!(pages[1].times[&Metric::Latency].0.max(), 5.0);
         assert_eq!((book.phase_at(199), book.phase_at(200)), (0, 1));
         assert!(book.hand_out().is_empty());
     }

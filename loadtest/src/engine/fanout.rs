@@ -13,6 +13,7 @@ use super::lane::{BEAT, Desk, Play};
 use super::peers::Ended;
 use crate::crew::order::{Count, Fanout, Metric, Publish, Setup, share};
 use crate::record::Times;
+use crate::record::times::Bare;
 use crate::schedule::Schedule;
 
 /// Bytes of the header: publisher, number, planned time in hexadecimal digits. No message is shorter.
@@ -172,6 +173,7 @@ impl FanoutRole {
             let mut delivered = Times::default();
             group.delivered.iter().for_each(|&micros| delivered.record_micros(u64::from(micros)));
             let phase = desk.book.phase_at(group.planned);
+            let delivered = Bare(delivered);
             desk.publishes.push(Publish { phase, publisher: key.0, number: key.1, delivered });
             return;
         }

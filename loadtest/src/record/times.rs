@@ -7,7 +7,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::Histogram;
-use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
+use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer, V2Serializer};
 use serde::{Deserialize, Serialize};
 
 /// The longest time that is told apart, in microseconds.
@@ -105,15 +105,35 @@ impl Times {
     /// Of text.
     ///
     /// # Errors
-    /// When the text is not what [`Times::to_base64`] writes.
+    /// When the text is no histogram in base64, in the form V2, compressed or not.
     pub fn from_base64(text: &str) -> Result<Self, String> {
         let bytes = STANDARD.decode(text).map_err(|error| format!("histogram is not base64: {error}"))?;
-        let histogram: Histogram<u64> = Deserializer::new()
-            .deserialize(&mut &bytes[..])
-            .map_err(|error| format!("histogram cannot be read: {error}"))?;
+        let mut reader = Deserializer::new();
+        let read: Result<Histogram<u64>, _> = reader.deserialize(&mut &bytes[..]);
+        let histogram = read.map_err(|error| format!("histogram cannot be read: {error}"))?;
         let mut times = Times::default();
         times.0.add(&histogram).map_err(|error| format!("histogram cannot be used: {error}"))?;
         Ok(times)
+    }
+}
+
+/// The same between two processes: the histogram alone and not compressed, as it is written four times a second.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Bare(pub Times);
+
+impl Serialize for Bare {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut bytes = Vec::new();
+        let written = V2Serializer::new().serialize(&self.0.0, &mut bytes);
+        written.map_err(|error| serde::ser::Error::custom(error.to_string()))?;
+        serializer.serialize_str(&STANDARD.encode(bytes))
+    }
+}
+
+impl<'de> Deserialize<'de> for Bare {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Times::from_base64(&text).map(Bare).map_err(serde::de::Error::custom)
     }
 }
 
@@ -192,6 +212,8 @@ mod tests {
         let read: Times = serde_json::from_str(&json).unwrap();
         assert_eq!(read, sum);
         assert_eq!(read.count(), 6);
+        let json = serde_json::to_string(&Bare(sum.clone())).unwrap();
+        assert_eq!(serde_json::from_str::<Bare>(&json).unwrap().0, sum);
     }
 
     #[test]
