@@ -79,7 +79,16 @@ impl Words {
             _ => return Err(wrong("a WebSocket server's URL begins with ws://")),
         }
         let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(|| wrong("it names no host"))?;
-        let port = uri.port_u16().unwrap_or(80);
+        // The parser gives no port also where one is written that is none.
+        let written = uri.authority().and_then(|authority| authority.as_str().strip_prefix(host));
+        let port = match written.ok_or_else(|| wrong("a user name has no place in it"))? {
+            "" => 80,
+            port => {
+                let number =
+                    port.strip_prefix(':').and_then(|port| port.parse().ok()).filter(|port| *port > 0);
+                number.ok_or_else(|| wrong("the port is no number from 1 to 65535"))?
+            }
+        };
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
         Ok((host.to_string(), port, path.to_string()))
     }
@@ -163,7 +172,10 @@ mod tests {
             ("wss://127.0.0.1/", "needs TLS"),
             ("ws://", "not a URL"),
             ("ws:///x", "not a URL"),
-            ("ws://127.0.0.1:99999/", "not a URL"),
+            ("ws://127.0.0.1:99999/", "the port"),
+            ("ws://127.0.0.1:/", "the port"),
+            ("ws://127.0.0.1:0/", "the port"),
+            ("ws://me:secret@127.0.0.1/", "user name"),
             ("ws://no.such.host.invalid/", "DNS has no address"),
         ] {
             let failure = words(url).target(1).unwrap_err().to_string();

@@ -333,7 +333,7 @@ mod tests {
     use crate::record::times::Bare;
 
     fn report(lane: u32, at: u64, received: u64) -> Report {
-        let counts = BTreeMap::from([(Count::Received, received)]);
+        let counts = BTreeMap::from([(Count::Received, received), (Count::Lost, 1)]);
         let page = Page { phase: 1, counts, cpu: 10, wall: 20, waited: 5, ..Page::default() };
         Report { lane, at, open: 3, pages: vec![page], ..Report::default() }
     }
@@ -344,9 +344,11 @@ mod tests {
         assert!(!ledger.settled());
         ledger.report(report(0, 0, 5));
         ledger.report(report(1, 0, 7));
-        ledger.report(report(1, 1, u64::MAX));
+        let mut late = report(1, 1, 0);
+        late.pages[0].counts.insert(Count::Lost, u64::MAX);
+        ledger.report(late);
         assert!(ledger.settled());
-        assert_eq!((ledger.open(), ledger.count(Count::Received)), (6, 11));
+        assert_eq!((ledger.open(), ledger.count(Count::Received), ledger.count(Count::Lost)), (6, 12, 1));
         assert_eq!(ledger.phase(1).spent, BTreeMap::from([(0, (10, 20, 5)), (1, (20, 40, 10))]));
         assert_eq!(ledger.lost_lanes(1..2), 3);
         assert_eq!(ledger.open(), 3);
