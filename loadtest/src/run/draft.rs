@@ -15,6 +15,8 @@ use crate::run::Finished;
 use crate::run::verdict::verdict;
 use crate::server::machine;
 
+/// Share of stolen processor time from which on it is worth a word.
+const STOLEN: f64 = 0.01;
 /// Quantiles that become figures, with their names.
 const QUANTILES: &[(&str, u32)] =
     &[("p50", 500_000), ("p90", 900_000), ("p99", 990_000), ("p999", 999_000), ("max", 1_000_000)];
@@ -152,6 +154,17 @@ impl<'a> Draft<'a> {
         ] {
             if let Some(value) = value {
                 self.put(Figure::new(name, value as f64, Unit::Count).combine(Combine::Max).less_is_better());
+            }
+        }
+        if let Some((stolen, ticks)) = change.ticks_stolen.zip(change.ticks).filter(|(_, ticks)| *ticks > 0) {
+            let share = stolen as f64 / ticks as f64;
+            self.put(Figure::new("stolen", share, Unit::Share).combine(Combine::Max).less_is_better());
+            if share > STOLEN {
+                self.note(format!(
+                    "The host of this virtual machine took {:.1} % of its processor time for others (steal): tails of \
+                     latency hold that, on the server's side and on ours.",
+                    share * 100.0
+                ));
             }
         }
         let buffers = marks.iter().filter_map(|mark| mark.kernel.tcp_mem_bytes).max();

@@ -52,9 +52,9 @@ pub fn run(args: &cli::Idle) -> Result<Record, Failure> {
     let opening = finished.sum(0);
     let opened = opening.count(Count::Opened) as f64;
     let ramp = finished.facts.ramped.as_secs_f64();
-    draft.connections();
     let held = stops.last().map_or(0.0, |stop| stop.connections);
-    draft.sum("held", held, Unit::Count);
+    draft.put(Figure::new("held", held, Unit::Count).combine(Combine::Sum).more_is_better());
+    per_connection(&mut draft, &stops);
     draft.put(
         Figure::new("joined_per_second", opened / ramp.max(1e-9), Unit::PerSecond)
             .combine(Combine::Sum)
@@ -65,7 +65,7 @@ pub fn run(args: &cli::Idle) -> Result<Record, Failure> {
         ("tcp".into(), opening.times(Metric::Tcp)),
         ("upgrade".into(), opening.times(Metric::Upgrade)),
     ]);
-    per_connection(&mut draft, &stops);
+    draft.connections();
     draft.server(&[phase], None);
     if let (Some(cpu), true) = (finished.server_cpu(phase), held > 0.0) {
         let micros = cpu.as_secs_f64() * 1e6 / finished.lasted(phase) / held;

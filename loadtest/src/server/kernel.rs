@@ -75,6 +75,10 @@ readings! {
     memory_pressures: counter,
     /// TIME-WAIT sockets that found no room.
     time_wait_overflows: counter,
+    /// Ticks of all processors, whatever they did.
+    ticks: counter,
+    /// Of these, taken by the host of a virtual machine for others while ours were ready to run.
+    ticks_stolen: counter,
 }
 
 impl Kernel {
@@ -85,6 +89,7 @@ impl Kernel {
         let mut kernel = Kernel::default();
         kernel.sockets(&read("/proc/net/sockstat"), &read("/proc/net/sockstat6"), page);
         kernel.memory(&read("/proc/meminfo"));
+        kernel.processors(&read("/proc/stat"));
         kernel.counters(&read("/proc/net/snmp"), &read("/proc/net/netstat"));
         kernel
     }
@@ -104,6 +109,15 @@ impl Kernel {
         self.slab_unreclaimable = of("SUnreclaim");
         self.slab = of("Slab");
         self.mem_available = of("MemAvailable");
+    }
+
+    /// proc_stat(5): user, nice, system, idle, iowait, irq, softirq, steal; guests' time is in user already.
+    fn processors(&mut self, stat: &str) {
+        let Some(words) = words_of(stat, "cpu ").next() else { return };
+        let ticks: Vec<i64> = words.take(8).map_while(|word| word.parse().ok()).collect();
+        self.ticks =
+            (!ticks.is_empty()).then(|| ticks.iter().fold(0_i64, |sum, more| sum.saturating_add(*more)));
+        self.ticks_stolen = ticks.get(7).copied();
     }
 
     fn counters(&mut self, snmp: &str, netstat: &str) {
@@ -191,6 +205,18 @@ mod tests {
             ..Kernel::default()
         };
         assert_eq!(kernel, expected);
+    }
+
+    #[test]
+    fn stolen_time_is_a_part_of_all_processors_time() {
+        let of = |stat: &str| {
+            let mut kernel = Kernel::default();
+            kernel.processors(stat);
+            (kernel.ticks, kernel.ticks_stolen)
+        };
+        assert_eq!(of("cpu  10 1 5 100 2 0 1 7 50 0\ncpu0 1 1 1 1 1 1 1 1 1 1\n"), (Some(126), Some(7)));
+        assert_eq!(of("cpu  10 1 5\n"), (Some(16), None));
+        assert_eq!(of("intr 5\n"), (None, None));
     }
 
     #[test]
