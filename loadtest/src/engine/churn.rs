@@ -43,8 +43,7 @@ impl ChurnRole {
     }
 
     fn begin(&mut self, desk: &mut Desk, cx: &mut Context<'_>, planned: u64, now: u64) {
-        self.alive += 1;
-        desk.peers.dial(&mut desk.book, cx, planned, now);
+        self.alive += u64::from(desk.peers.dial(&mut desk.book, cx, planned, now));
     }
 }
 

@@ -278,10 +278,14 @@ impl Play for FanoutRole {
     }
 
     fn beat(&mut self, desk: &mut Desk, _: &mut Context<'_>, now: u64) {
-        while let Some(key) = self.order.front() {
-            match self.groups.get(key) {
+        while let Some(key) = self.order.front().copied() {
+            match self.groups.get(&key) {
                 Some(group) if group.planned + self.timeout + BEAT > now => return,
-                _ => self.tell_oldest(desk),
+                // It has had its time, or was complete before.
+                _ => {
+                    self.order.pop_front();
+                    self.tell(desk, key);
+                }
             }
         }
     }

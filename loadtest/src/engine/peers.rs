@@ -187,12 +187,19 @@ impl Peers {
         }
     }
 
-    /// Begins a connection that was planned for this time.
-    pub fn dial(&mut self, book: &mut Book, cx: &mut Context<'_>, planned: u64, now: u64) {
-        self.begin(book, cx, planned, 0, now);
+    /// Begins a connection that was planned for this time; false when it could not even be begun.
+    pub fn dial(&mut self, book: &mut Book, cx: &mut Context<'_>, planned: u64, now: u64) -> bool {
+        self.begin(book, cx, planned, 0, now)
     }
 
-    fn begin(&mut self, book: &mut Book, cx: &mut Context<'_>, planned: u64, attempts: u32, now: u64) {
+    fn begin(
+        &mut self,
+        book: &mut Book,
+        cx: &mut Context<'_>,
+        planned: u64,
+        attempts: u32,
+        now: u64,
+    ) -> bool {
         let connect = &self.connects[(self.begun % self.connects.len() as u64) as usize];
         self.begun += 1;
         book.count(Count::Dialled, 1);
@@ -201,10 +208,12 @@ impl Peers {
                 self.dialing += 1;
                 let peer = Peer { planned, since: now, place: NOWHERE, attempts, leaving: false };
                 self.table.insert(conn, peer);
+                true
             }
             Err(error) => {
                 book.count(Count::Failed, 1);
                 book.error("not begun", || error.to_string());
+                false
             }
         }
     }
