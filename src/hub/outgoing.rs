@@ -250,7 +250,13 @@ impl Hub {
         self.corked = index;
     }
 
-    /// What is to be written to `index` next, `room` bytes at the most. Where it is one slice, it is the first.
+    /// The same as [`Hub::outgoing`] where all of it lies in the loop's write buffer, without a table of slices.
+    pub fn outgoing_reply(&self, index: u32, room: usize) -> Option<&[u8]> {
+        let alone = self.corked == index && self.slots.0[index as usize].conn.outbox.is_none();
+        alone.then(|| &self.cork[self.cork_sent..self.cork.len().min(self.cork_sent + room)])
+    }
+
+    /// What is to be written to `index` next, `room` bytes at the most, in so many slices.
     pub fn outgoing<'a>(&'a self, index: u32, room: usize, slices: &mut [IoSlice<'a>; SLICES]) -> usize {
         let cork: &[u8] = if self.corked == index { &self.cork[self.cork_sent..] } else { &[] };
         match &self.slots.0[index as usize].conn.outbox {
