@@ -19,7 +19,7 @@ use crate::crew::{Crew, TICK};
 use crate::output::live::{Levels, Live};
 use crate::server::cpu::{monotonic_ns, process_rss_anon};
 use crate::server::kernel::Kernel;
-use crate::server::launch::{Launch, Launched};
+use crate::server::launch::{self, Launch, Launched};
 use crate::server::process::{Sampled, Usage};
 use crate::target::Words;
 
@@ -375,14 +375,27 @@ fn preflight(diagnosis: &Diagnosis, force: bool) -> Result<Vec<String>, Failure>
 
 fn launch(common: &Common, address: std::net::SocketAddr) -> Result<Vec<Launched>, Failure> {
     let Some(command) = &common.server else { return Ok(Vec::new()) };
-    (0..common.servers)
-        .map(|_| {
-            let cpu = (!common.server_cpu.is_empty()).then(|| common.server_cpu.clone());
-            let launch =
-                Launch { command: command.clone(), cpu, address: address.to_string(), ready_timeout: READY };
-            launch.start().map_err(Failure::refused)
-        })
-        .collect()
+    let address = address.to_string();
+    // A forgotten one that still listens would be taken for it.
+    if launch::answers(&address).map_err(Failure::refused)? {
+        return Err(Failure::refused(format!(
+            "something listens on {address} already: stop it, or choose another port in the URL (and {{port}} in --server)"
+        )));
+    }
+    let mut servers = Vec::new();
+    for _ in 0..common.servers {
+        let cpu = (!common.server_cpu.is_empty()).then(|| common.server_cpu.clone());
+        let launch = Launch { command: command.clone(), cpu, address: address.clone(), ready_timeout: READY };
+        servers.push(launch.start().map_err(Failure::refused)?);
+    }
+    // The second one on looks ready as soon as the first is.
+    if let Some(status) = servers.iter_mut().find_map(Launched::status) {
+        return Err(Failure::refused(format!(
+            "one of {} servers ended at once ({status}): can they share the port (SO_REUSEPORT)?",
+            common.servers
+        )));
+    }
+    Ok(servers)
 }
 
 /// One setup per worker: lanes and connections are shared out evenly.
