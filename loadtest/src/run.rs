@@ -27,6 +27,8 @@ use crate::target::Words;
 const LEAD: Duration = Duration::from_millis(60);
 /// Time for a server of ours to listen.
 const READY: Duration = Duration::from_secs(15);
+/// Time in which a server that cannot share its port ends.
+const SETTLE: Duration = Duration::from_millis(300);
 /// Connections on the way per lane.
 pub const DIALING: u64 = 512;
 
@@ -388,7 +390,10 @@ fn launch(common: &Common, address: std::net::SocketAddr) -> Result<Vec<Launched
         let launch = Launch { command: command.clone(), cpu, address: address.clone(), ready_timeout: READY };
         servers.push(launch.start().map_err(Failure::refused)?);
     }
-    // The second one on looks ready as soon as the first is.
+    // The second one on looks ready as soon as the first is; one that cannot have the port ends soon.
+    if common.servers > 1 {
+        std::thread::sleep(SETTLE);
+    }
     if let Some(status) = servers.iter_mut().find_map(Launched::status) {
         return Err(Failure::refused(format!(
             "one of {} servers ended at once ({status}): can they share the port (SO_REUSEPORT)?",
