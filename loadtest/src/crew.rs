@@ -48,11 +48,11 @@ enum Heard {
 }
 
 impl Crew {
-    /// Starts one worker per setup.
+    /// Starts one worker per setup; `prefix` are the words of a program that runs them, such as `ip netns exec NAME`.
     ///
     /// # Errors
     /// When a process cannot be started.
-    pub fn start(setups: &[Setup]) -> Result<Self, Failure> {
+    pub fn start(setups: &[Setup], prefix: &[String]) -> Result<Self, Failure> {
         let program = std::env::current_exe().map_err(|error| {
             Failure::refused(format!("cannot find this program to start workers: {error}"))
         })?;
@@ -61,7 +61,15 @@ impl Crew {
         let mut crew = Crew { workers: Vec::new(), heard, ledger: Ledger::new(lanes) };
         for (number, setup) in setups.iter().enumerate() {
             let refused = |error| Failure::refused(format!("cannot start worker {}: {error}", number + 1));
-            let mut child = Command::new(&program)
+            let mut command = match prefix.split_first() {
+                None => Command::new(&program),
+                Some((first, rest)) => {
+                    let mut command = Command::new(first);
+                    command.args(rest).arg(&program);
+                    command
+                }
+            };
+            let mut child = command
                 .arg("worker")
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
@@ -89,14 +97,8 @@ impl Crew {
     /// Tells all workers what to do.
     pub fn say(&mut self, step: &Step) {
         let Ok(line) = serde_json::to_string(step) else { return };
+        self.ledger.said += 1;
         (0..self.workers.len()).for_each(|number| self.write(number, &line));
-    }
-
-    /// Tells one worker what to do.
-    pub fn say_to(&mut self, worker: usize, step: &Step) {
-        if let Ok(line) = serde_json::to_string(step) {
-            self.write(worker, &line);
-        }
     }
 
     fn write(&mut self, number: usize, line: &str) {

@@ -24,7 +24,7 @@ use crate::server::process::{Sampled, Usage};
 use crate::target::Words;
 
 /// Lead between telling a phase and its beginning, so that all lanes hear of it in time.
-const LEAD: Duration = Duration::from_millis(60);
+pub const LEAD: Duration = Duration::from_millis(60);
 /// Time for a server of ours to listen.
 const READY: Duration = Duration::from_secs(15);
 /// Time in which a server that cannot share its port ends.
@@ -108,6 +108,14 @@ impl Run {
     /// # Errors
     /// When the machine will not do, or something cannot be started.
     pub fn start(common: &Common, wanted: Wanted) -> Result<Self, Failure> {
+        Run::start_through(common, wanted, &[])
+    }
+
+    /// The same, with workers that these words of a program run.
+    ///
+    /// # Errors
+    /// When the machine will not do, or something cannot be started.
+    pub fn start_through(common: &Common, wanted: Wanted, prefix: &[String]) -> Result<Self, Failure> {
         let raised = descriptors::raise();
         let room = raised.after.unwrap_or(u64::MAX).saturating_sub(DESCRIPTOR_RESERVE + 48);
         let workers =
@@ -130,7 +138,7 @@ impl Run {
             false => Some(Sampled::attach(&pids).map_err(Failure::refused)?),
         };
         let setups = setups(common, &wanted, &target, workers);
-        let crew = Crew::start(&setups)?;
+        let crew = Crew::start(&setups, prefix)?;
         let lines = setups
             .iter()
             .zip(crew.pids())
@@ -178,13 +186,27 @@ impl Run {
         connections: u64,
         per_second: Option<f64>,
     ) -> Result<(), Failure> {
+        // Nobody can wait longer for the last of them than their own deadline allows.
+        let allowed = self.common.connect_timeout.as_secs_f64() * 2.0 + 30.0 + connections as f64 / 500.0;
+        self.hold_within(name, connections, per_second, Duration::from_secs_f64(allowed))
+    }
+
+    /// Makes connections until so many are held or have failed, at most this long beyond what their pace takes.
+    ///
+    /// # Errors
+    /// When the user interrupts it, the workers have died, or none came to be open.
+    pub fn hold_within(
+        &mut self,
+        name: &'static str,
+        connections: u64,
+        per_second: Option<f64>,
+        allowed: Duration,
+    ) -> Result<(), Failure> {
         let seconds = per_second.map(|rate| connections as f64 / rate);
         self.live.phase(name, seconds.map(Duration::from_secs_f64), connections);
         self.crew.ledger.expect();
         self.crew.say(&Step::Hold { connections, per_second });
-        // Nobody can wait longer for the last of them than their own deadline allows.
-        let allowed = seconds.unwrap_or(0.0) + self.common.connect_timeout.as_secs_f64() * 2.0 + 30.0;
-        let allowed = allowed + connections as f64 / 500.0;
+        let allowed = seconds.unwrap_or(0.0) + allowed.as_secs_f64();
         let (sampled, live) = (&mut self.sampled, &mut self.live);
         let deadline = Instant::now() + Duration::from_secs_f64(allowed);
         let began = Instant::now();
@@ -283,7 +305,9 @@ impl Run {
         if let Some(gone) = self.sampled.as_ref().and_then(Sampled::gone) {
             ledger.trouble(format!("the server ended during the run: {gone}"));
         }
-        self.servers.into_iter().for_each(|mut server| drop(server.stop()));
+        for server in &mut self.servers {
+            server.stop();
+        }
         let seconds = self.facts.began.elapsed().as_secs_f64();
         let Run { common, scenario, marks, facts, .. } = self;
         Ok(Finished { common, scenario, ledger, marks, facts, seconds })

@@ -25,6 +25,8 @@ pub struct Ledger {
     pub series: Series,
     publishes: HashMap<(u32, u32), (u32, u32, Times)>,
     order: VecDeque<(u32, u32)>,
+    /// Lines that every lane has been told.
+    pub said: u64,
     /// Workers that died and the like, as sentences.
     pub troubles: Vec<String>,
     pub troubles_count: u64,
@@ -47,6 +49,8 @@ pub struct Sum {
     counts: BTreeMap<Count, u64>,
     times: BTreeMap<Metric, Times>,
     pub errors: BTreeMap<String, Seen>,
+    /// Ends that the run itself provoked, by kind.
+    pub fates: BTreeMap<String, Seen>,
     /// Processor, total and waiting nanoseconds of each lane.
     pub spent: BTreeMap<u32, (u64, u64, u64)>,
 }
@@ -79,6 +83,9 @@ impl Sum {
         for (kind, seen) in page.errors {
             self.errors.entry(kind).or_default().add(seen.count, &seen.example);
         }
+        for (kind, seen) in page.fates {
+            self.fates.entry(kind).or_default().add(seen.count, &seen.example);
+        }
         let spent = self.spent.entry(lane).or_default();
         *spent = (spent.0 + page.cpu, spent.1 + page.wall, spent.2 + page.waited);
     }
@@ -91,6 +98,7 @@ impl Sum {
                 counts: BTreeMap::new(),
                 times: BTreeMap::new(),
                 errors: BTreeMap::new(),
+                fates: BTreeMap::new(),
                 cpu: *cpu,
                 wall: *wall,
                 waited: *waited,
@@ -106,6 +114,9 @@ impl Sum {
         }
         for (kind, seen) in &other.errors {
             self.errors.entry(kind.clone()).or_default().add(seen.count, &seen.example);
+        }
+        for (kind, seen) in &other.fates {
+            self.fates.entry(kind.clone()).or_default().add(seen.count, &seen.example);
         }
     }
 }
@@ -189,6 +200,7 @@ impl Ledger {
             series: Series::default(),
             publishes: HashMap::new(),
             order: VecDeque::new(),
+            said: 0,
             troubles: Vec::new(),
             troubles_count: 0,
         }
@@ -209,6 +221,11 @@ impl Ledger {
     /// This count over all phases.
     pub fn count(&self, what: Count) -> u64 {
         self.phases.values().fold(0, |sum, phase| sum.wrapping_add(phase.count(what)))
+    }
+
+    /// This count in one phase.
+    pub fn count_in(&self, phase: u32, what: Count) -> u64 {
+        self.phases.get(&phase).map_or(0, |phase| phase.count(what))
     }
 
     /// Errors over all phases.
@@ -232,6 +249,7 @@ impl Ledger {
     }
 
     /// What was known of the lanes before does not count for [`Ledger::settled`]: they have been told something new.
+    /// Neither does a report that was on its way when they were.
     pub fn expect(&mut self) {
         self.lanes.iter_mut().for_each(|level| level.heard = false);
     }
@@ -264,7 +282,8 @@ impl Ledger {
     pub fn report(&mut self, report: Report) {
         if let Some(level) = self.lanes.get_mut(report.lane as usize) {
             let Report { open, dialing, outstanding, to_dial, .. } = report;
-            *level = Level { open, dialing, outstanding, to_dial, heard: true, gone: false };
+            let heard = report.steps >= self.said;
+            *level = Level { open, dialing, outstanding, to_dial, heard, gone: false };
         }
         let open = self.open();
         let point = self.series.point(report.at);
@@ -350,8 +369,20 @@ mod tests {
         assert!(ledger.settled());
         assert_eq!((ledger.open(), ledger.count(Count::Received), ledger.count(Count::Lost)), (6, 12, 1));
         assert_eq!(ledger.phase(1).spent, BTreeMap::from([(0, (10, 20, 5)), (1, (20, 40, 10))]));
+        assert_eq!((ledger.count_in(1, Count::Received), ledger.count_in(2, Count::Received)), (12, 0));
         assert_eq!(ledger.lost_lanes(1..2), 3);
         assert_eq!(ledger.open(), 3);
+    }
+
+    #[test]
+    fn a_report_from_before_an_order_settles_nothing() {
+        let mut ledger = Ledger::new(1);
+        ledger.said = 2;
+        ledger.expect();
+        ledger.report(Report { steps: 1, ..report(0, 0, 0) });
+        assert!(!ledger.settled());
+        ledger.report(Report { steps: 2, ..report(0, 0, 0) });
+        assert!(ledger.settled());
     }
 
     #[test]

@@ -116,8 +116,9 @@ pub enum Step {
     Phase { phase: u32, at: u64, load: bool },
     /// Make connections until all lanes hold this many, this many per second (`None`: as fast as it goes).
     Hold { connections: u64, per_second: Option<f64> },
-    /// This share of all listening connections stops reading; 0 lets all of them read again.
-    Stall { share: f64 },
+    /// So many of all listening connections are set apart, the same ones each time: they read, or stop reading. Their
+    /// deliveries do not count from the first time on, and how those end that have stopped is no error.
+    Stall { listeners: u64, reads: bool },
     /// All connections vanish at once: their sockets are closed without a word.
     Drop,
     /// Close everything politely, report, end.
@@ -156,6 +157,8 @@ pub struct Report {
     pub outstanding: u64,
     /// Connections that are still to be made.
     pub to_dial: u64,
+    /// Lines that the lane had heard since it began.
+    pub steps: u64,
     pub pages: Vec<Page>,
 }
 
@@ -166,6 +169,8 @@ pub struct Page {
     pub counts: BTreeMap<Count, u64>,
     pub times: BTreeMap<Metric, Bare>,
     pub errors: BTreeMap<String, Seen>,
+    /// Ends that the run itself provoked, by kind.
+    pub fates: BTreeMap<String, Seen>,
     /// Processor time of the lane's thread, in nanoseconds.
     pub cpu: u64,
     /// Time, in nanoseconds.
@@ -264,7 +269,7 @@ names! {
         Median,
         /// To its last.
         Last,
-        /// From the beginning of a phase to when a connection was open.
+        /// From when all connections were dropped to when one was open again.
         Recovery,
         /// From when a connection stopped reading to its end.
         Fate,
@@ -321,6 +326,7 @@ mod tests {
         for step in [
             Step::Phase { phase: 2, at: u64::MAX, load: true },
             Step::Hold { connections: 5, per_second: Some(0.5) },
+            Step::Stall { listeners: 3, reads: false },
             Step::Drop,
             Step::Finish,
         ] {

@@ -30,6 +30,7 @@ struct OpenPage {
     counts: [u64; Count::ALL.len()],
     times: [Option<Box<Times>>; Metric::ALL.len()],
     errors: BTreeMap<String, Seen>,
+    fates: BTreeMap<String, Seen>,
     cpu: u64,
     wall: u64,
     waited: u64,
@@ -44,6 +45,7 @@ impl OpenPage {
             counts: [0; Count::ALL.len()],
             times: std::array::from_fn(|_| None),
             errors: BTreeMap::new(),
+            fates: BTreeMap::new(),
             cpu: 0,
             wall: 0,
             waited: 0,
@@ -78,11 +80,6 @@ impl Book {
         }
         self.pages.push(OpenPage::new(phase, at));
         true
-    }
-
-    /// When the present phase began.
-    pub fn began(&self) -> u64 {
-        self.page().began
     }
 
     /// The present phase.
@@ -143,13 +140,12 @@ impl Book {
 
     /// Something went wrong.
     pub fn error(&mut self, kind: &str, example: impl FnOnce() -> String) {
-        let errors = &mut self.now().errors;
-        if let Some(seen) = errors.get_mut(kind) {
-            seen.count += 1;
-        } else {
-            let kind = if errors.len() < KINDS_MAX { kind } else { "other" };
-            errors.entry(kind.to_string()).or_default().add(1, &example());
-        }
+        tally(&mut self.now().errors, kind, example);
+    }
+
+    /// A connection ended as the run had wanted to see.
+    pub fn fate(&mut self, kind: &str, example: impl FnOnce() -> String) {
+        tally(&mut self.now().fates, kind, example);
     }
 
     /// The thread has used this much of the processor, of the time, and has waited this long for a processor.
@@ -166,6 +162,15 @@ impl Book {
     }
 }
 
+fn tally(kinds: &mut BTreeMap<String, Seen>, kind: &str, example: impl FnOnce() -> String) {
+    if let Some(seen) = kinds.get_mut(kind) {
+        seen.count += 1;
+    } else {
+        let kind = if kinds.len() < KINDS_MAX { kind } else { "other" };
+        kinds.entry(kind.to_string()).or_default().add(1, &example());
+    }
+}
+
 impl OpenPage {
     fn hand_out(&mut self) -> Page {
         let full = std::mem::replace(self, OpenPage::new(self.phase, self.began));
@@ -176,6 +181,7 @@ impl OpenPage {
             counts: counts.map(|(what, count)| (*what, count)).collect(),
             times: times.filter_map(|(what, times)| Some((*what, Bare(*times?)))).collect(),
             errors: full.errors,
+            fates: full.fates,
             cpu: full.cpu,
             wall: full.wall,
             waited: full.waited,

@@ -116,7 +116,7 @@ impl Play for ChurnRole {
         }
     }
 
-    fn stall(&mut self, _: &mut Desk, _: &mut Context<'_>, _: f64, _: u64) {}
+    fn stall(&mut self, _: &mut Desk, _: &mut Context<'_>, _: u64, _: bool, _: u64) {}
 
     fn forget(&mut self) {
         self.alive = 0;

@@ -30,7 +30,9 @@ struct Ear {
     /// The number that comes next, by publisher.
     next: Box<[u32]>,
     missing: VecDeque<(u32, u32)>,
-    /// It was stopped from reading, then; its deliveries do not count any more.
+    /// It is to stop reading, or has: its deliveries do not count any more.
+    apart: bool,
+    /// When it stopped reading.
     stalled: Option<u64>,
 }
 
@@ -60,7 +62,10 @@ pub struct FanoutRole {
     first: u32,
     turn: usize,
     ears: ConnMap<Ear>,
-    stalled: usize,
+    /// Listeners that are set apart.
+    apart: usize,
+    /// They have been chosen.
+    chosen: bool,
     groups: HashMap<(u32, u32), Group>,
     /// The order in which groups began.
     order: VecDeque<(u32, u32)>,
@@ -83,7 +88,8 @@ impl FanoutRole {
             first: (0..lane).map(part).sum(),
             turn: 0,
             ears: ConnMap::new(),
-            stalled: 0,
+            apart: 0,
+            chosen: false,
             groups: HashMap::new(),
             order: VecDeque::new(),
             schedule: None,
@@ -116,7 +122,7 @@ impl FanoutRole {
 
     /// Counts a delivery; true when it is one that had not come before.
     fn deliver(&mut self, desk: &mut Desk, conn: ConnId, header: &Header) -> bool {
-        let Some(ear) = self.ears.get_mut(conn).filter(|ear| ear.stalled.is_none()) else { return false };
+        let Some(ear) = self.ears.get_mut(conn).filter(|ear| !ear.apart) else { return false };
         let Some(next) = ear.next.get_mut(header.publisher as usize) else { return false };
         if header.number >= *next {
             for number in *next..header.number {
@@ -153,7 +159,7 @@ impl FanoutRole {
         }
         let Some(group) = self.groups.get_mut(&key) else { return };
         group.delivered.push(u32::try_from(span / 1_000).unwrap_or(u32::MAX));
-        if group.delivered.len() + self.stalled >= self.ears.len() {
+        if group.delivered.len() + self.apart >= self.ears.len() {
             self.tell(desk, key);
         }
     }
@@ -226,7 +232,7 @@ impl Play for FanoutRole {
             self.publishers.push((conn, 0));
         } else {
             let next = vec![0; self.fanout.publishers as usize].into_boxed_slice();
-            self.ears.insert(conn, Ear { next, missing: VecDeque::new(), stalled: None });
+            self.ears.insert(conn, Ear { next, missing: VecDeque::new(), apart: false, stalled: None });
         }
     }
 
@@ -249,10 +255,10 @@ impl Play for FanoutRole {
         }
     }
 
-    fn ended(&mut self, desk: &mut Desk, _: &mut Context<'_>, conn: ConnId, _: Ended, now: u64) {
-        if let Some(since) = self.ears.remove(conn).and_then(|ear| ear.stalled) {
-            self.stalled -= 1;
-            if self.loading {
+    fn ended(&mut self, desk: &mut Desk, _: &mut Context<'_>, conn: ConnId, how: Ended, now: u64) {
+        if let Some(ear) = self.ears.remove(conn) {
+            self.apart -= usize::from(ear.apart);
+            if let (Some(since), Ended::Dropped) = (ear.stalled, how) {
                 desk.book.count(Count::StalledEnded, 1);
                 desk.book.time(Metric::Fate, now.saturating_sub(since));
             }
@@ -290,20 +296,23 @@ impl Play for FanoutRole {
         }
     }
 
-    fn stall(&mut self, desk: &mut Desk, cx: &mut Context<'_>, share: f64, now: u64) {
-        let listeners: Vec<ConnId> =
-            desk.peers.open().iter().copied().filter(|conn| !self.is_publisher(*conn)).collect();
-        let goal = (listeners.len() as f64 * share).round() as usize;
-        for (place, conn) in listeners.into_iter().enumerate() {
-            let Some(ear) = self.ears.get_mut(conn) else { continue };
-            if place < goal && ear.stalled.is_none() {
-                ear.stalled = Some(now);
-                self.stalled += 1;
-                desk.book.count(Count::Stalled, 1);
-                cx.pause(conn);
-            } else if place >= goal && ear.stalled.is_some() {
-                // It reads again, and still does not count: what it reads now is old.
+    fn stall(&mut self, desk: &mut Desk, cx: &mut Context<'_>, listeners: u64, reads: bool, now: u64) {
+        // They are chosen once: nobody takes the place of one that has ended.
+        let goal = if self.chosen { 0 } else { share(listeners, self.lane, self.lanes) as usize };
+        self.chosen |= listeners > 0;
+        for conn in desk.peers.open().to_vec() {
+            let wanted = self.apart < goal;
+            let Some(ear) = self.ears.get_mut(conn).filter(|ear| ear.apart || wanted) else { continue };
+            self.apart += usize::from(!ear.apart);
+            ear.apart = true;
+            if reads {
+                // It goes on with what is old by now.
                 cx.resume(conn);
+            } else if ear.stalled.is_none() {
+                ear.stalled = Some(now);
+                desk.book.count(Count::Stalled, 1);
+                desk.peers.provoke(conn);
+                cx.pause(conn);
             }
         }
     }
@@ -311,7 +320,8 @@ impl Play for FanoutRole {
     fn forget(&mut self) {
         self.publishers.clear();
         self.ears = ConnMap::new();
-        self.stalled = 0;
+        self.apart = 0;
+        self.chosen = false;
         self.groups.clear();
         self.order.clear();
     }

@@ -31,7 +31,12 @@ impl Play for IdleRole {
 
     fn beat(&mut self, _: &mut Desk, _: &mut Context<'_>, _: u64) {}
 
-    fn stall(&mut self, _: &mut Desk, _: &mut Context<'_>, _: f64, _: u64) {}
+    fn stall(&mut self, desk: &mut Desk, _: &mut Context<'_>, listeners: u64, _: bool, _: u64) {
+        // All that they can do is end. Being told so before is what makes it no error.
+        if listeners > 0 {
+            desk.peers.open().to_vec().into_iter().for_each(|conn| desk.peers.provoke(conn));
+        }
+    }
 
     fn forget(&mut self) {}
 

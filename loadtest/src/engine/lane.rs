@@ -46,8 +46,8 @@ pub trait Play {
     fn work(&mut self, desk: &mut Desk, cx: &mut Context<'_>, now: u64);
     /// Every [`BEAT`]: looks for what has waited too long, some of it at a time.
     fn beat(&mut self, desk: &mut Desk, cx: &mut Context<'_>, now: u64);
-    /// This share of the listening connections stops reading.
-    fn stall(&mut self, desk: &mut Desk, cx: &mut Context<'_>, share: f64, now: u64);
+    /// So many of all lanes' listening connections are set apart: they read, or stop reading.
+    fn stall(&mut self, desk: &mut Desk, cx: &mut Context<'_>, listeners: u64, reads: bool, now: u64);
     /// All connections are gone.
     fn forget(&mut self);
     /// Messages that wait for their answers.
@@ -125,6 +125,8 @@ pub struct Lane<'a> {
     tell: &'a dyn Fn(Told),
     next_beat: u64,
     next_report: u64,
+    /// Steps heard.
+    steps_heard: u64,
     load: Option<(bool, u64)>,
     finish_at: Option<u64>,
 }
@@ -182,6 +184,7 @@ impl<'a> Lane<'a> {
             tell,
             next_beat: now + BEAT,
             next_report: now + REPORT,
+            steps_heard: 0,
             load: None,
             finish_at: None,
         })
@@ -257,16 +260,20 @@ impl<'a> Lane<'a> {
         loop {
             let now = monotonic_ns();
             let App { desk, play } = &mut self.app;
-            match self.steps.try_recv() {
+            let step = self.steps.try_recv();
+            self.steps_heard += u64::from(step.is_ok());
+            match step {
                 Ok(Step::Phase { phase, at, load }) => {
                     desk.book.plan(phase, at);
                     self.load = Some((load, at));
                 }
                 Ok(Step::Hold { connections, per_second }) => desk.peers.hold(now, connections, per_second),
-                Ok(Step::Stall { share }) => play.stall(desk, &mut self.server.context(), share, now),
+                Ok(Step::Stall { listeners, reads }) => {
+                    play.stall(desk, &mut self.server.context(), listeners, reads, now);
+                }
                 Ok(Step::Drop) => {
                     (self.server, self.alarm) = fresh_loop(self.setup)?;
-                    desk.peers.forget();
+                    desk.peers.forget(now);
                     play.forget();
                 }
                 Ok(Step::Finish) | Err(TryRecvError::Disconnected) => {
@@ -282,7 +289,8 @@ impl<'a> Lane<'a> {
         let App { desk, play } = &mut self.app;
         let mut cx = self.server.context();
         play.load(desk, &mut cx, false, now);
-        play.stall(desk, &mut cx, 0.0, now);
+        play.stall(desk, &mut cx, 0, true, now);
+        desk.peers.cease();
         for conn in desk.peers.open().to_vec() {
             desk.peers.leave(conn, now);
             cx.close(conn, 1000, "");
@@ -303,6 +311,7 @@ impl<'a> Lane<'a> {
             dialing: u64::from(desk.peers.dialing()),
             outstanding: play.outstanding(),
             to_dial: desk.peers.to_dial(),
+            steps: self.steps_heard,
             pages: desk.book.hand_out(),
         })));
     }

@@ -1,7 +1,7 @@
 //! `Peers`: the connections of one lane: making them at their planned times, and knowing how each one ended.
 //!
 //! Refuses to know what is sent over them. Invariants: every connection that was begun is counted once as opened or
-//! failed, every one that was opened and ended without our wish once as dropped, with an error of its kind; at most
+//! failed, every one that was opened and ended without our wish once as dropped, with an error of its kind (or as a fate, if the run provoked it); at most
 //! `dialing_max` are on the way at once; an idle one costs [`Peer`] and its place in two tables.
 
 use std::cmp::Reverse;
@@ -34,6 +34,8 @@ pub struct Peer {
     attempts: u32,
     /// Its end is our wish.
     leaving: bool,
+    /// Its end is what the run wants to see, and no error.
+    provoked: bool,
 }
 
 /// How a connection ended.
@@ -61,6 +63,8 @@ pub struct Peers {
     /// Connections begun since the lane began, for the turn of the source addresses.
     begun: u64,
     plan: Plan,
+    /// When all connections were dropped.
+    dropped: Option<u64>,
     retries: BinaryHeap<Reverse<(u64, u32)>>,
     rng: Rng,
 }
@@ -99,6 +103,7 @@ impl Peers {
             dialing: 0,
             begun: u64::from(lane),
             plan: Plan::default(),
+            dropped: None,
             retries: BinaryHeap::new(),
             rng: Rng::with_seed(setup.seed ^ u64::from(lane) << 32),
         }
@@ -119,13 +124,21 @@ impl Peers {
         };
     }
 
-    /// All connections are gone, as their loop is; those to be made are still to be made.
-    pub fn forget(&mut self) {
+    /// All connections are gone since then, as their loop is, and none is to be made.
+    pub fn forget(&mut self, since: u64) {
+        self.dropped = Some(since);
         self.table = ConnMap::new();
         self.open = Vec::new();
         self.dialing = 0;
         self.retries.clear();
         self.plan = Plan::default();
+    }
+
+    /// No connection is to be made any more.
+    pub fn cease(&mut self) {
+        self.plan.goal = self.plan.made;
+        self.retries.clear();
+        self.retry = None;
     }
 
     /// Open connections.
@@ -165,7 +178,7 @@ impl Peers {
     /// Begins what is due.
     pub fn work(&mut self, book: &mut Book, cx: &mut Context<'_>, now: u64) {
         for _ in 0..DIALS_PER_TURN {
-            if !self.due().is_some_and(|at| at <= now) {
+            if self.due().is_none_or(|at| at > now) {
                 return;
             }
             match self.plan.due().filter(|at| *at <= now) {
@@ -206,16 +219,27 @@ impl Peers {
         match cx.connect(connect) {
             Ok(conn) => {
                 self.dialing += 1;
-                let peer = Peer { planned, since: now, place: NOWHERE, attempts, leaving: false };
+                let peer =
+                    Peer { planned, since: now, place: NOWHERE, attempts, leaving: false, provoked: false };
                 self.table.insert(conn, peer);
                 true
             }
             Err(error) => {
                 book.count(Count::Failed, 1);
                 book.error("not begun", || error.to_string());
+                self.again(attempts, now);
                 false
             }
         }
+    }
+
+    /// A connection that failed is tried again, if that is wanted.
+    fn again(&mut self, attempts: u32, now: u64) {
+        let Some(pause) = self.retry else { return };
+        // Half of the pause is by chance: who was refused together must not come back together.
+        let pause = pause << attempts.min(DOUBLINGS_MAX);
+        let at = now + pause / 2 + self.rng.u64(0..=pause / 2);
+        self.retries.push(Reverse((at, attempts + 1)));
     }
 
     /// The TCP connection is made.
@@ -235,8 +259,16 @@ impl Peers {
         book.count(Count::Opened, 1);
         book.time(Metric::Upgrade, now.saturating_sub(peer.since));
         book.time(Metric::Connect, now.saturating_sub(peer.planned));
-        let began = book.began();
-        book.time(Metric::Recovery, now.saturating_sub(began));
+        if let Some(dropped) = self.dropped {
+            book.time(Metric::Recovery, now.saturating_sub(dropped));
+        }
+    }
+
+    /// From now on the end of this connection is what the run wants to see.
+    pub fn provoke(&mut self, conn: ConnId) {
+        if let Some(peer) = self.table.get_mut(conn) {
+            peer.provoked = true;
+        }
     }
 
     /// The end of this connection will be our wish.
@@ -259,6 +291,10 @@ impl Peers {
         }
         if peer.place != NOWHERE {
             self.vacate(peer.place);
+            if peer.provoked {
+                book.fate(&ends::kind(why, true), || why.to_string());
+                return Some(Ended::Dropped);
+            }
             book.count(Count::Dropped, 1);
             book.error(&ends::kind(why, true), || why.to_string());
             return Some(Ended::Dropped);
@@ -266,12 +302,7 @@ impl Peers {
         self.dialing -= 1;
         book.count(Count::Failed, 1);
         book.error(&ends::kind(why, false), || why.to_string());
-        if let Some(pause) = self.retry {
-            // Half of the pause is by chance: who was refused together must not come back together.
-            let pause = pause << peer.attempts.min(DOUBLINGS_MAX);
-            let at = now + pause / 2 + self.rng.u64(0..=pause / 2);
-            self.retries.push(Reverse((at, peer.attempts + 1)));
-        }
+        self.again(peer.attempts, now);
         Some(Ended::Failed)
     }
 

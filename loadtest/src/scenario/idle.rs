@@ -23,6 +23,9 @@ pub struct Stop {
     pub kernel: Option<f64>,
 }
 
+/// Memory of one side at a stop, where it could be read.
+type Reading = fn(&Stop) -> Option<f64>;
+
 /// Measures.
 ///
 /// # Errors
@@ -114,7 +117,7 @@ fn slope(stops: &[Stop], of: impl Fn(&Stop) -> Option<f64>) -> Option<(Fit, Vec<
 /// Bytes per connection, as slopes through the stops.
 fn per_connection(draft: &mut Draft<'_>, stops: &[Stop]) {
     let mut lines = Vec::new();
-    let sides: [(&str, &str, fn(&Stop) -> Option<f64>); 3] = [
+    let sides: [(&str, &str, Reading); 3] = [
         ("server_bytes_per_connection", "server", |stop| stop.server),
         ("client_bytes_per_connection", "generator", |stop| Some(stop.client)),
         ("kernel_bytes_per_connection", "kernel", |stop| stop.kernel),
