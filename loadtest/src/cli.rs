@@ -40,7 +40,7 @@ pub enum Scenario {
     Slow(Slow),
     /// All connections drop and come back at once: how long until they are in again
     Storm(Storm),
-    /// Peers disappear without a word: how long until the server notices
+    /// Peers disappear without a word: how long until the server notices (Linux)
     Vanish(Vanish),
     /// The largest number of connections, or the highest rate, at which a bound holds
     Search(Search),
@@ -299,7 +299,7 @@ pub struct Slow {
     /// Share of the listeners that stops reading
     #[arg(long, value_name = "PERCENT", default_value = "10", value_parser = percent)]
     pub stall: f64,
-    /// Time of each of the three parts: before, during, after
+    /// Time of each of the three parts: before, during, after; `during` should outlast the server's own patience
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = span)]
     pub duration: Duration,
     /// Load before them that is not measured
@@ -332,7 +332,7 @@ pub struct Storm {
     /// Time in which all must be back
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = span)]
     pub within: Duration,
-    /// Storms to measure
+    /// Storms to measure, at most 100
     #[arg(long, value_name = "N", default_value = "3", value_parser = positive)]
     pub rounds: u64,
 }

@@ -7,6 +7,9 @@ pub mod churn;
 pub mod echo;
 pub mod fanout;
 pub mod idle;
+pub mod slow;
+pub mod storm;
+pub mod vanish;
 
 use tidegate::program::failure::Failure;
 
@@ -24,6 +27,9 @@ pub fn run(scenario: &Scenario) -> Result<Record, Failure> {
         Scenario::Echo(args) => echo::run(args),
         Scenario::Fanout(args) => fanout::run(args),
         Scenario::Churn(args) => churn::run(args),
+        Scenario::Slow(args) => slow::run(args),
+        Scenario::Storm(args) => storm::run(args),
+        Scenario::Vanish(args) => vanish::run(args),
         _ => Err(Failure::usage("this scenario measures nothing")),
     }
 }
