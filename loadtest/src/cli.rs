@@ -353,6 +353,9 @@ pub struct Vanish {
     /// Connections that disappear
     #[arg(long, short = 'n', value_name = "N", default_value = "500", value_parser = positive)]
     pub connections: u64,
+    /// Connections begun per second; by default all at once, and a server may then ping all of them at once
+    #[arg(long, value_name = "PER SECOND", value_parser = rate)]
+    pub ramp: Option<f64>,
     /// How they disappear
     #[arg(long, value_enum, default_value = "stop")]
     pub how: How,

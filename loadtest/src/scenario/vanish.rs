@@ -15,6 +15,7 @@ use tidegate::program::failure::Failure;
 use self::netns::Namespace;
 use crate::cli::{self, Common, How};
 use crate::crew::order::{Role, Step};
+use crate::output::number::plain_number;
 use crate::record::{Combine, Figure, Line, Record, Scale, Times, Unit};
 use crate::run::draft::Draft;
 use crate::run::{DIALING, Run, Wanted};
@@ -119,7 +120,7 @@ fn measure(
     ours: &Ours,
     vanish: &mut dyn FnMut(&mut Run, bool) -> Result<(), Failure>,
 ) -> Result<Record, Failure> {
-    run.hold("connecting", args.connections, None)?;
+    run.hold("connecting", args.connections, args.ramp)?;
     let settled = run.phase("settling", false, REST)?;
     run.last(REST)?;
     run.crew.say(&Step::Stall { listeners: args.connections, reads: true });
@@ -140,12 +141,12 @@ fn measure(
     draft.kernel();
     draft.generator();
     let fates = finished.ledger.all().fates;
-    let rows = fates.into_iter().map(|(kind, seen)| vec![kind, seen.count.to_string(), seen.example]);
-    draft.table(
-        "What the peers found when they were back",
-        &["end", "peers", "the first of them"],
-        rows.collect(),
-    );
+    let rows: Vec<_> =
+        fates.into_iter().map(|(kind, seen)| vec![kind, seen.count.to_string(), seen.example]).collect();
+    // Behind a link that was cut they find nothing: what the server sent is lost.
+    if !rows.is_empty() {
+        draft.table("What the peers found when they were back", &["end", "peers", "the first of them"], rows);
+    }
     notes(&mut draft, args, ours, &looks);
     Ok(draft.record)
 }
@@ -226,9 +227,10 @@ fn notes(draft: &mut Draft<'_>, args: &cli::Vanish, ours: &Ours, looks: &Looks) 
         ));
     }
     draft.note(format!(
-        "Times are as fine as the looks at the kernel's table: every {:?} as asked for, {:?} apart at most. The verdict \
+        "Times are as fine as the looks at the kernel's table: every {:?} as asked for, {} apart at most. The verdict \
          judges the generator before the peers vanished; afterwards it had nothing to do but to be silent.",
-        args.look, looks.widest
+        args.look,
+        plain_number(Unit::Seconds, looks.widest.as_secs_f64())
     ));
     if looks.left > 0 {
         draft.note(format!(
