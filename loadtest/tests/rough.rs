@@ -8,8 +8,8 @@ mod embedded;
 
 use std::time::Duration;
 
-use embedded::{run, start};
-use tidegate::Config;
+use embedded::{Chat, run, start, start_with};
+use tidegate::{Config, ConnId, Context, Handler, Message};
 
 /// Limits at which a listener that does not read is ended as soon as the kernel's buffers are full.
 fn impatient() -> Config {
@@ -51,6 +51,39 @@ fn slow_readers_of_little_traffic_live_on_and_are_told_as_such() {
     assert_eq!(record.figure("lost"), 0.0);
     assert!(record.told().contains("Socket buffers alone may hold"));
     assert_eq!(record.table("Fate of those that stopped reading")[0][..2], ["still open", "2"]);
+}
+
+/// Closes the second connection politely at a message in the middle of the stall.
+struct Polite {
+    opened: Vec<ConnId>,
+    messages: u32,
+}
+
+impl Handler for Polite {
+    fn on_open(&mut self, cx: &mut Context<'_>, conn: ConnId) {
+        self.opened.push(conn);
+        Chat.on_open(cx, conn);
+    }
+
+    fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, msg: Message<'_>) {
+        self.messages += 1;
+        if self.messages == 60 {
+            cx.close(self.opened[1], 1008, "too slow");
+        }
+        Chat.on_message(cx, conn, msg);
+    }
+}
+
+#[test]
+fn a_polite_end_shows_when_the_listener_reads_again() {
+    // Listeners are set apart in the order in which they opened, behind the publisher.
+    let server = start_with(Config::default(), Polite { opened: Vec::new(), messages: 0 });
+    let words = "slow ws://{address}/ -n 3 --stall 33% --rate 20 --duration 2s --warmup 0 --ramp 10";
+    let record = run(&server, words);
+    assert_eq!((record.figure("stalled"), record.figure("stalled_ended")), (1.0, 1.0), "{}", record.told());
+    assert_eq!((record.figure("lost"), record.figure("errors")), (0.0, 0.0), "{}", record.told());
+    let fates = record.table("Fate of those that stopped reading");
+    assert_eq!(fates[0][..4], ["closed with 1008", "1", "0", "1"]);
 }
 
 #[test]

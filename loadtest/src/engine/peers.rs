@@ -1,8 +1,9 @@
 //! `Peers`: the connections of one lane: making them at their planned times, and knowing how each one ended.
 //!
 //! Refuses to know what is sent over them. Invariants: every connection that was begun is counted once as opened or
-//! failed, every one that was opened and ended without our wish once as dropped, with an error of its kind (or as a fate, if the run provoked it); at most
-//! `dialing_max` are on the way at once; an idle one costs [`Peer`] and its place in two tables.
+//! failed, every one that was opened and ended without our wish once as dropped, with an error of its kind, or as a
+//! fate if the run had provoked its end; at most `dialing_max` are on the way at once; an idle one costs [`Peer`] and
+//! its place in two tables.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

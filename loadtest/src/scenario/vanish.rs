@@ -1,8 +1,8 @@
 //! `vanish`: peers that disappear without a word: how long until the server notices.
 //!
-//! Refuses to ask the server: the kernel's table of sockets tells, as neither end is ESTABLISHED any more once the server
-//! has ended a connection. Invariants: only sockets of this run are counted, where addresses can tell them apart; what
-//! was stopped or made here goes on or is gone at the end, however the run ends.
+//! Refuses to ask the server: the kernel's table of sockets tells, as neither end is ESTABLISHED any more once the
+//! server has ended a connection. Invariants: only sockets of this run are counted, where addresses can tell them apart;
+//! what was stopped or made here goes on or is gone at the end, however the run ends.
 
 mod netns;
 
@@ -93,8 +93,8 @@ fn wanted(args: &cli::Vanish) -> Wanted {
     }
 }
 
-/// Towards loopback, addresses that nobody else connects from: the other end of each connection is in the same table, and
-/// so are those of other programs.
+/// Towards loopback, addresses that nobody else connects from: the other end of each connection is in the same table,
+/// and so are those of other programs.
 fn own_sources(common: &mut Common, address: SocketAddr, connections: u64) -> Vec<IpAddr> {
     let loopback = matches!(address.ip(), IpAddr::V4(v4) if v4.is_loopback());
     if common.source.is_empty() && loopback {
@@ -251,7 +251,9 @@ fn notes(draft: &mut Draft<'_>, args: &cli::Vanish, ours: &Ours, looks: &Looks) 
             }
         ));
     } else if ours.peers.is_empty() {
-        draft.note("Connections of other programs to the same address would be counted too; --source tells them apart.");
+        draft.note(
+            "Connections of others to the same address would be counted too; --source tells them apart.",
+        );
     }
 }
 

@@ -1,7 +1,7 @@
 //! A tidegate server on a thread of the test, and the program `loadtest` run against it.
 //!
-//! Knows public interfaces only: tidegate's, and the program's command line and JSON. Invariants: nothing waits without a
-//! deadline, and a server ends with its handle.
+//! Knows public interfaces only: tidegate's, and the program's command line and JSON. Invariants: nothing waits without
+//! a deadline, and a server ends with its handle.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -43,11 +43,16 @@ pub struct Running {
 
 /// Starts a server of [`Chat`] on a free port.
 pub fn start(config: Config) -> Running {
+    start_with(config, Chat)
+}
+
+/// Starts a server of an application on a free port.
+pub fn start_with(config: Config, mut app: impl Handler + Send + 'static) -> Running {
     let (tell, told) = mpsc::channel();
     let thread = thread::spawn(move || {
         let mut server = Server::bind("127.0.0.1:0", config).expect("a free port");
         tell.send((server.local_addr().unwrap(), server.handle())).unwrap();
-        while !matches!(server.turn(&mut Chat, None).unwrap(), Turn::Stopped(_)) {}
+        while !matches!(server.turn(&mut app, None).unwrap(), Turn::Stopped(_)) {}
     });
     let (address, handle) = told.recv_timeout(PATIENCE).expect("a server that listens");
     Running { address, handle, thread: Some(thread) }

@@ -1,7 +1,7 @@
 //! `Namespace`: a network namespace of the run's own, with one link to it that can be cut.
 //!
-//! Refuses to know sockets. Invariants: names hold our process's number and addresses are taken only when no route of the
-//! machine knows them, so nothing that is there is touched; it is gone when it is dropped.
+//! Refuses to know sockets. Invariants: names hold our process's number and addresses are taken only when no route of
+//! the machine knows them, so nothing that is there is touched; it is gone when it is dropped.
 
 use std::net::Ipv4Addr;
 use std::process::{Command, Stdio};
