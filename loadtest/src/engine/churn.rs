@@ -9,6 +9,7 @@ use super::lane::{Desk, Play};
 use super::peers::Ended;
 use crate::crew::order::{Churn, Count, Metric, Setup, share};
 use crate::schedule::Schedule;
+use crate::server::cpu::monotonic_ns;
 
 /// Connections begun before the loop is looked after again.
 const PER_TURN: u32 = 256;
@@ -93,15 +94,16 @@ impl Play for ChurnRole {
         self.schedule.as_ref().map(Schedule::next_due)
     }
 
-    fn work(&mut self, desk: &mut Desk, cx: &mut Context<'_>, now: u64) {
+    fn work(&mut self, desk: &mut Desk, cx: &mut Context<'_>, until: u64) {
         for _ in 0..PER_TURN {
             let Some(schedule) = self.schedule.as_mut() else { return };
             let planned = schedule.next_due();
-            if planned > now {
+            if planned > until {
                 return;
             }
             schedule.advance();
-            desk.book.time_at(planned, Metric::Slip, now - planned);
+            let now = monotonic_ns();
+            desk.book.time_at(planned, Metric::Slip, now.saturating_sub(planned));
             if self.alive < self.concurrency {
                 self.begin(desk, cx, planned, now);
             } else {

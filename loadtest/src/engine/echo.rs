@@ -14,6 +14,7 @@ use super::peers::Ended;
 use crate::crew::order::{Count, Echo, Metric, Pace, Setup};
 use crate::mix::Mix;
 use crate::schedule::Schedule;
+use crate::server::cpu::monotonic_ns;
 
 /// Messages sent before the loop is looked after again.
 const PER_TURN: u32 = 1_024;
@@ -236,18 +237,18 @@ impl Play for EchoRole {
         self.schedule.as_ref().map(Schedule::next_due)
     }
 
-    fn work(&mut self, desk: &mut Desk, cx: &mut Context<'_>, mut now: u64) {
+    fn work(&mut self, desk: &mut Desk, cx: &mut Context<'_>, until: u64) {
         for _ in 0..PER_TURN {
             let Some(schedule) = self.schedule.as_mut() else { return };
             let planned = schedule.next_due();
-            if planned > now {
+            if planned > until {
                 return;
             }
             schedule.advance();
             match desk.peers.round_robin() {
                 Some(conn) if self.outstanding < OUTSTANDING_MAX => {
-                    now = crate::server::cpu::monotonic_ns();
-                    desk.book.time_at(planned, Metric::Slip, now - planned);
+                    let now = monotonic_ns();
+                    desk.book.time_at(planned, Metric::Slip, now.saturating_sub(planned));
                     self.send(desk, cx, conn, planned, now);
                 }
                 _ => desk.book.count_at(planned, Count::Unsent, 1),

@@ -15,6 +15,7 @@ use crate::crew::order::{Count, Fanout, Metric, Publish, Setup, share};
 use crate::record::Times;
 use crate::record::times::Bare;
 use crate::schedule::Schedule;
+use crate::server::cpu::monotonic_ns;
 
 /// Bytes of the header: publisher, number, planned time in hexadecimal digits. No message is shorter.
 pub const HEADER: usize = 4 + 8 + 16;
@@ -271,15 +272,15 @@ impl Play for FanoutRole {
         self.schedule.as_ref().map(Schedule::next_due)
     }
 
-    fn work(&mut self, desk: &mut Desk, cx: &mut Context<'_>, now: u64) {
+    fn work(&mut self, desk: &mut Desk, cx: &mut Context<'_>, until: u64) {
         for _ in 0..PER_TURN {
             let Some(schedule) = self.schedule.as_mut() else { return };
             let planned = schedule.next_due();
-            if planned > now {
+            if planned > until {
                 return;
             }
             schedule.advance();
-            self.publish(desk, cx, planned, now);
+            self.publish(desk, cx, planned, monotonic_ns());
         }
     }
 

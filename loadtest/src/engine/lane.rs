@@ -42,8 +42,8 @@ pub trait Play {
     fn ended(&mut self, desk: &mut Desk, cx: &mut Context<'_>, conn: ConnId, how: Ended, now: u64);
     /// When there is something to do that nothing announces.
     fn due(&self) -> Option<u64>;
-    /// Does what is due.
-    fn work(&mut self, desk: &mut Desk, cx: &mut Context<'_>, now: u64);
+    /// Does what was planned up to `until`, some of it at a time.
+    fn work(&mut self, desk: &mut Desk, cx: &mut Context<'_>, until: u64);
     /// Every [`BEAT`]: looks for what has waited too long, some of it at a time.
     fn beat(&mut self, desk: &mut Desk, cx: &mut Context<'_>, now: u64);
     /// So many of all lanes' listening connections are set apart: they read, or stop reading.
@@ -86,15 +86,36 @@ impl Desk {
 struct App {
     desk: Desk,
     play: Box<dyn Play>,
+    /// Load that is to begin or end, and when.
+    load: Option<(bool, u64)>,
+}
+
+impl App {
+    /// Begins the planned phase and its load if it is time. Both at once, and before anything else that happens then: what
+    /// is sent after a phase has begun belongs to it.
+    fn turn(&mut self, cx: &mut Context<'_>, now: u64) {
+        let App { desk, play, load } = self;
+        if let Some((false, at)) = load.filter(|(_, at)| *at <= now) {
+            // What was planned before the end of the load is sent, however late.
+            while play.due().is_some_and(|due| due < at) {
+                play.work(desk, cx, at - 1);
+            }
+        }
+        desk.turn_page(now);
+        if let Some((on, _)) = load.take_if(|(_, at)| *at <= now) {
+            play.load(desk, cx, on, now);
+        }
+    }
 }
 
 impl Handler for App {
-    fn on_connect(&mut self, _cx: &mut Context<'_>, conn: ConnId) {
+    fn on_connect(&mut self, _: &mut Context<'_>, conn: ConnId) {
         self.desk.peers.connected(&mut self.desk.book, conn, monotonic_ns());
     }
 
     fn on_open(&mut self, cx: &mut Context<'_>, conn: ConnId) {
         let now = monotonic_ns();
+        self.turn(cx, now);
         self.desk.peers.opened(&mut self.desk.book, conn, now);
         self.play.opened(&mut self.desk, cx, conn, now);
     }
@@ -102,12 +123,13 @@ impl Handler for App {
     fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, msg: Message<'_>) {
         let now = monotonic_ns();
         // A phase may begin in the middle of a turn of the loop; what comes from here on belongs to it.
-        self.desk.turn_page(now);
+        self.turn(cx, now);
         self.play.message(&mut self.desk, cx, conn, &msg, now);
     }
 
     fn on_close(&mut self, cx: &mut Context<'_>, conn: ConnId, why: &Closed) {
         let now = monotonic_ns();
+        self.turn(cx, now);
         if let Some(how) = self.desk.peers.ended(&mut self.desk.book, conn, why, now) {
             self.play.ended(&mut self.desk, cx, conn, how, now);
         }
@@ -127,7 +149,6 @@ pub struct Lane<'a> {
     next_report: u64,
     /// Steps heard.
     steps_heard: u64,
-    load: Option<(bool, u64)>,
     finish_at: Option<u64>,
 }
 
@@ -179,13 +200,12 @@ impl<'a> Lane<'a> {
             setup,
             server,
             alarm,
-            app: App { desk, play },
+            app: App { desk, play, load: None },
             steps,
             tell,
             next_beat: now + BEAT,
             next_report: now + REPORT,
             steps_heard: 0,
-            load: None,
             finish_at: None,
         })
     }
@@ -219,7 +239,7 @@ impl<'a> Lane<'a> {
         let desk = &self.app.desk;
         let others = [
             desk.book.due(),
-            self.load.map(|(_, at)| at),
+            self.app.load.map(|(_, at)| at),
             desk.peers.due(),
             self.app.play.due(),
             self.finish_at,
@@ -229,12 +249,9 @@ impl<'a> Lane<'a> {
 
     /// Everything that is due now.
     fn work(&mut self, now: u64) {
-        let App { desk, play } = &mut self.app;
-        desk.turn_page(now);
         let mut cx = self.server.context();
-        if let Some((on, _)) = self.load.take_if(|(_, at)| *at <= now) {
-            play.load(desk, &mut cx, on, now);
-        }
+        self.app.turn(&mut cx, now);
+        let App { desk, play, .. } = &mut self.app;
         if play.due().is_some_and(|at| at <= now) {
             play.work(desk, &mut cx, now);
         }
@@ -259,13 +276,13 @@ impl<'a> Lane<'a> {
         }
         loop {
             let now = monotonic_ns();
-            let App { desk, play } = &mut self.app;
+            let App { desk, play, load: planned } = &mut self.app;
             let step = self.steps.try_recv();
             self.steps_heard += u64::from(step.is_ok());
             match step {
                 Ok(Step::Phase { phase, at, load }) => {
                     desk.book.plan(phase, at);
-                    self.load = Some((load, at));
+                    *planned = Some((load, at));
                 }
                 Ok(Step::Hold { connections, per_second }) => desk.peers.hold(now, connections, per_second),
                 Ok(Step::Stall { listeners, reads }) => {
@@ -286,7 +303,7 @@ impl<'a> Lane<'a> {
     }
 
     fn say_goodbye(&mut self, now: u64) {
-        let App { desk, play } = &mut self.app;
+        let App { desk, play, .. } = &mut self.app;
         let mut cx = self.server.context();
         play.load(desk, &mut cx, false, now);
         play.stall(desk, &mut cx, 0, true, now);
@@ -299,7 +316,7 @@ impl<'a> Lane<'a> {
     }
 
     fn report(&mut self, now: u64) {
-        let App { desk, play } = &mut self.app;
+        let App { desk, play, .. } = &mut self.app;
         desk.account(now);
         for publish in desk.publishes.drain(..) {
             (self.tell)(Told::Publish(Box::new(publish)));
