@@ -22,8 +22,9 @@ const PER_TURN: u32 = 1_024;
 const OUTSTANDING_MAX: u64 = 1 << 20;
 /// How far back an answer is recognised as one that has come before.
 const WINDOW: u32 = 1_024;
-/// Lost messages of one connection that are remembered, in case they come late after all.
-const SKIPPED_MAX: usize = 64;
+/// Lost messages of one connection that are remembered, in case they come late after all: as far back as answers are
+/// recognised, for one that is forgotten would be taken for a duplicate.
+const SKIPPED_MAX: usize = WINDOW as usize;
 /// In so many beats every connection is looked at for lost messages.
 const SWEEP_BEATS: usize = 50;
 
@@ -41,6 +42,8 @@ struct Line {
     sent: VecDeque<Sent>,
     /// The number of the first of them, or of the next one to be sent.
     first: u32,
+    /// The number behind the last one that was answered.
+    answered: u32,
     /// Lost ones: number, planned time.
     skipped: VecDeque<(u32, u64)>,
 }
@@ -50,8 +53,11 @@ struct Line {
 enum Answer {
     /// The answer to the one that many places behind the first.
     To(usize),
-    /// One that had been given up, with its planned time.
-    Late(u64),
+    /// One that had been given up; `behind` when a later one was answered before it.
+    Late {
+        planned: u64,
+        behind: bool,
+    },
     Again,
     Wrong,
 }
@@ -135,12 +141,17 @@ impl EchoRole {
         if back > WINDOW || !is(number) {
             return Answer::Wrong;
         }
-        match line.skipped.iter().position(|(skipped, _)| *skipped == number) {
-            Some(place) => {
-                line.skipped.remove(place).map_or(Answer::Again, |(_, planned)| Answer::Late(planned))
-            }
-            None => Answer::Again,
+        let place = line.skipped.iter().position(|(skipped, _)| *skipped == number);
+        let Some((_, planned)) = place.and_then(|place| line.skipped.remove(place)) else {
+            return Answer::Again;
+        };
+        let ahead = number.wrapping_sub(line.answered);
+        // Numbers go round; one that is behind is far ahead.
+        let behind = ahead > u32::MAX / 2;
+        if !behind {
+            line.answered = number.wrapping_add(1);
         }
+        Answer::Late { planned, behind }
     }
 
     /// Takes the first message of this connection off the queue.
@@ -208,16 +219,19 @@ impl Play for EchoRole {
                 // WebSocket keeps the order, so an answer to a later one says that those before it are lost.
                 (0..place).for_each(|_| self.lose(desk, conn));
                 if let Some(sent) = self.pop(conn) {
+                    if let Some(line) = self.lines.get_mut(conn) {
+                        line.answered = line.first;
+                    }
                     let book = &mut desk.book;
                     book.count_at(sent.planned, Count::Answered, 1);
                     book.time_at(sent.planned, Metric::Latency, now.saturating_sub(sent.planned));
                     book.time_at(sent.planned, Metric::Raw, now.saturating_sub(sent.actual));
                 }
             }
-            Answer::Late(planned) => {
+            Answer::Late { planned, behind } => {
                 desk.book.uncount_at(planned, Count::Lost);
                 desk.book.count_at(planned, Count::Answered, 1);
-                desk.book.count_at(planned, Count::Reordered, 1);
+                desk.book.count_at(planned, Count::Reordered, u64::from(behind));
                 desk.book.time_at(planned, Metric::Latency, now.saturating_sub(planned));
             }
             Answer::Again => desk.book.count(Count::Duplicate, 1),
