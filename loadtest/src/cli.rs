@@ -18,7 +18,8 @@ use crate::mix::Mix;
 #[command(name = "loadtest", version, disable_help_subcommand = true, max_term_width = 110)]
 #[command(
     after_help = "Exit codes: 0 measured and every threshold met, 1 a threshold failed or the run could not be made, \
-    2 wrong command line, 3 the run is INVALID: the generator was the bottleneck.\n\n\
+    2 wrong command line, 3 the run is INVALID: the generator was the bottleneck. An INVALID run ends with 3 whether or \
+    not a threshold failed.\n\n\
     Try: loadtest echo ws://127.0.0.1:9001/echo --connections 100 --rate 10k --duration 10s"
 )]
 pub struct Cli {

@@ -1,8 +1,9 @@
 //! The end of a run: what is printed and written, what was demanded of it, and the exit code.
 //!
 //! Refuses to change a record. Invariant: an invalid run ends with 3 whatever was demanded, for figures that must not
-//! be believed meet no demand and fail none.
+//! be believed meet no demand and fail none; only a demand that cannot be judged at all ends with 2, valid or not.
 
+use std::fs::OpenOptions;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
@@ -34,14 +35,7 @@ impl<'a> Wishes<'a> {
     pub fn check(&self) -> Result<Option<Record>, Failure> {
         let Outputs { json, csv, html, .. } = self.outputs;
         for path in [json, csv, html].into_iter().flatten() {
-            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-            let folder = folder.unwrap_or(Path::new("."));
-            if !folder.is_dir() {
-                let (path, folder) = (path.display(), folder.display());
-                return Err(Failure::usage(format!(
-                    "cannot write {path}: there is no folder {folder}; make it first"
-                )));
-            }
+            writable(path)?;
         }
         self.baseline.map(|path| json::read(path).map_err(Failure::usage)).transpose()
     }
@@ -69,6 +63,27 @@ pub fn conclude(
         (true, true) => ExitCode::from(1),
         (true, false) => ExitCode::SUCCESS,
     })
+}
+
+/// Looks whether a file could be written, and leaves everything as it is.
+fn writable(path: &Path) -> Result<(), Failure> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    if !folder.is_dir() {
+        let (path, folder) = (path.display(), folder.display());
+        return Err(Failure::usage(format!(
+            "cannot write {path}: there is no folder {folder}; make it first"
+        )));
+    }
+    let there = path.exists();
+    OpenOptions::new().append(true).create(true).open(path).map_err(|error| {
+        Failure::usage(format!("cannot write {}: {error}; choose another place", path.display()))
+    })?;
+    if !there {
+        // It would be found empty if the run then failed.
+        let _ = std::fs::remove_file(path);
+    }
+    Ok(())
 }
 
 fn write(record: &Record, outputs: &Outputs) -> Result<(), Failure> {
