@@ -405,7 +405,8 @@ fn launch(common: &Common, address: std::net::SocketAddr) -> Result<Vec<Launched
     // A forgotten one that still listens would be taken for it.
     if launch::answers(&address).map_err(Failure::refused)? {
         return Err(Failure::refused(format!(
-            "something listens on {address} already: stop it, or choose another port in the URL (and {{port}} in --server)"
+            "{address}: something listens there already and would be taken for `{command}`; \
+             stop it, or use another port"
         )));
     }
     let mut servers = Vec::new();

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use super::cpu;
+use crate::interrupt;
 
 /// What is kept of the server's output: the end of it.
 const OUTPUT_MAX: usize = 64 * 1024;
@@ -76,6 +77,7 @@ impl Launch {
         let mut launched = self.spawn(&words)?;
         let deadline = Instant::now() + self.ready_timeout;
         loop {
+            interrupt::check().map_err(|failure| failure.to_string())?;
             // First that it runs, then that it answers: another one may listen there.
             if let Some(status) = launched.status() {
                 let said = launched.last_lines();
