@@ -49,7 +49,7 @@ impl ChurnRole {
 }
 
 impl Play for ChurnRole {
-    fn load(&mut self, desk: &mut Desk, cx: &mut Context<'_>, on: bool, now: u64) {
+    fn load(&mut self, desk: &mut Desk, cx: &mut Context<'_>, on: bool, at: u64) {
         let began = on && !self.loading;
         self.loading = on;
         self.again = 0;
@@ -57,8 +57,9 @@ impl Play for ChurnRole {
             self.schedule = None;
         } else if began && let Some(rate) = self.churn.per_second {
             self.schedule =
-                Schedule::of_lane(self.churn.poisson, rate, self.lane, self.lanes, now, self.seed).ok();
+                Schedule::of_lane(self.churn.poisson, rate, self.lane, self.lanes, at, self.seed).ok();
         } else if began {
+            let now = monotonic_ns();
             for _ in self.alive..self.concurrency {
                 self.begin(desk, cx, now, now);
             }

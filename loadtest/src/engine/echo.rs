@@ -189,7 +189,7 @@ impl EchoRole {
 }
 
 impl Play for EchoRole {
-    fn load(&mut self, desk: &mut Desk, cx: &mut Context<'_>, on: bool, now: u64) {
+    fn load(&mut self, desk: &mut Desk, cx: &mut Context<'_>, on: bool, at: u64) {
         let began = on && !self.loading;
         self.loading = on;
         match self.pace {
@@ -197,12 +197,12 @@ impl Play for EchoRole {
             _ if !began => {}
             Pace::Closed { .. } => {
                 for conn in desk.peers.open().to_vec() {
-                    self.refill(desk, cx, conn, now);
+                    self.refill(desk, cx, conn, monotonic_ns());
                 }
             }
             Pace::Open { per_second, poisson } => {
                 self.schedule =
-                    Schedule::of_lane(poisson, per_second, self.lane, self.lanes, now, self.seed).ok();
+                    Schedule::of_lane(poisson, per_second, self.lane, self.lanes, at, self.seed).ok();
             }
         }
     }

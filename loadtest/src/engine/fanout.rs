@@ -214,7 +214,7 @@ impl Header {
 }
 
 impl Play for FanoutRole {
-    fn load(&mut self, _: &mut Desk, _: &mut Context<'_>, on: bool, now: u64) {
+    fn load(&mut self, _: &mut Desk, _: &mut Context<'_>, on: bool, at: u64) {
         let began = on && !self.loading;
         self.loading = on;
         if !on {
@@ -224,7 +224,7 @@ impl Play for FanoutRole {
             let own = self.fanout.per_second * self.publishers_max as f64 / f64::from(self.fanout.publishers);
             let all = own * f64::from(self.lanes);
             self.schedule =
-                Schedule::of_lane(self.fanout.poisson, all, self.lane, self.lanes, now, self.seed).ok();
+                Schedule::of_lane(self.fanout.poisson, all, self.lane, self.lanes, at, self.seed).ok();
         }
     }
 

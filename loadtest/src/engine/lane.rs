@@ -32,8 +32,8 @@ const MESSAGE_MAX: usize = 64 << 20;
 
 /// What connections do once they are open. One per lane.
 pub trait Play {
-    /// Load begins or ends.
-    fn load(&mut self, desk: &mut Desk, cx: &mut Context<'_>, on: bool, now: u64);
+    /// Load begins or ends, as was planned for `at`.
+    fn load(&mut self, desk: &mut Desk, cx: &mut Context<'_>, on: bool, at: u64);
     /// A connection is open.
     fn opened(&mut self, desk: &mut Desk, cx: &mut Context<'_>, conn: ConnId, now: u64);
     /// A message came.
@@ -102,8 +102,8 @@ impl App {
             }
         }
         desk.turn_page(now);
-        if let Some((on, _)) = load.take_if(|(_, at)| *at <= now) {
-            play.load(desk, cx, on, now);
+        if let Some((on, at)) = load.take_if(|(_, at)| *at <= now) {
+            play.load(desk, cx, on, at);
         }
     }
 }
