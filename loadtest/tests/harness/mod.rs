@@ -169,8 +169,8 @@ fn build() -> PathBuf {
     assert!(output.status.success(), "tidegate does not build");
     let lines = String::from_utf8(output.stdout).unwrap();
     let messages = lines.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let paths = messages.filter_map(|message| message["executable"].as_str().map(PathBuf::from));
-    paths.last().expect("cargo names the program that it built")
+    let mut paths = messages.filter_map(|message| message["executable"].as_str().map(PathBuf::from));
+    paths.next_back().expect("cargo names the program that it built")
 }
 
 /// `tidegate serve` as a process of its own.
