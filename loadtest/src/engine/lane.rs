@@ -281,6 +281,8 @@ impl<'a> Lane<'a> {
             self.steps_heard += u64::from(step.is_ok());
             match step {
                 Ok(Step::Phase { phase, at, load }) => {
+                    // Heard too late, it begins now: what was sent meanwhile stands with the phase before already.
+                    let at = at.max(now);
                     desk.book.plan(phase, at);
                     *planned = Some((load, at));
                 }
