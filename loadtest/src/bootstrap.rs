@@ -107,8 +107,8 @@ impl Comparison {
         self.interval.is_some_and(|(low, high)| high < 1.0 || low > 1.0)
     }
 
-    /// In plain words, for this figure of A and B.
-    pub fn verdict(&self, figure: &Figure) -> String {
+    /// In plain words, for this figure of two servers, by their names.
+    pub fn verdict(&self, figure: &Figure, a: &str, b: &str) -> String {
         let Some((low, high)) = self.interval else {
             let ratio = rounded(self.ratio, 3);
             return format!("one pair cannot tell (ratio {ratio}); measure 5 or more");
@@ -126,7 +126,7 @@ impl Comparison {
         let less = self.ratio < 1.0;
         let by = rounded((self.ratio - 1.0).abs() * 100.0, 2);
         let (word, worth) = wording(figure, less);
-        format!("B is {by} % {word} than A{worth} {between}")
+        format!("{b} is {by} % {word} than {a}{worth} {between}")
     }
 }
 
@@ -238,9 +238,9 @@ mod tests {
             (&count, 0.9, 0.8, 0.95, "B is 10 % lower than A (ratio 0.90, "),
         ] {
             let told = Comparison { pairs: 9, ratio, interval: Some((low, high)), method: Method::Bootstrap };
-            assert!(told.verdict(figure).starts_with(expected), "{}", told.verdict(figure));
+            assert!(told.verdict(figure, "A", "B").starts_with(expected), "{told:?}");
         }
-        let one = compare(&[(4.0, 3.0)]).unwrap().verdict(&latency);
+        let one = compare(&[(4.0, 3.0)]).unwrap().verdict(&latency, "A", "B");
         assert_eq!(one, "one pair cannot tell (ratio 0.75); measure 5 or more");
     }
 }

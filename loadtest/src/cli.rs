@@ -378,7 +378,7 @@ pub struct Search {
     /// The bound, for instance 'p99<5ms'; may be repeated, and all must hold
     #[arg(long, value_name = "CONDITION", required = true, value_parser = Gate::parse)]
     pub until: Vec<Gate>,
-    /// Where to begin
+    /// Where to begin; by default 1,000 messages per second, or 100 connections
     #[arg(long, value_name = "N", value_parser = rate)]
     pub from: Option<f64>,
     /// Where to end at the latest
@@ -421,9 +421,12 @@ pub enum Largest {
 
 #[derive(Args, Clone, Debug)]
 pub struct Compare {
-    /// A server's command, as `NAME=COMMAND` or `COMMAND`; give two or more, the first is compared with
+    /// A server's command, as `NAME=COMMAND` or `COMMAND`; give two or more, the others are compared with the first
     #[arg(long = "server", value_name = "NAME=COMMAND", required = true)]
     pub servers: Vec<String>,
+    /// Instead of several servers, more options for the scenario against the one server; give two or more
+    #[arg(long = "variant", value_name = "NAME=OPTIONS")]
+    pub variants: Vec<String>,
     /// Processors for the servers, for instance 0
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub server_cpu: Vec<usize>,
@@ -444,8 +447,8 @@ pub struct Compare {
 pub struct Plan {
     #[command(flatten)]
     pub common: Common,
-    /// Connections that are planned for
-    #[arg(long, short = 'n', value_name = "N", default_value = "100k", value_parser = positive)]
+    /// Connections that are planned for, at most ten times --up-to
+    #[arg(long, short = 'n', value_name = "N", default_value = "50k", value_parser = positive)]
     pub connections: u64,
     /// Messages per second that are planned for, over all connections
     #[arg(long, value_name = "PER SECOND", value_parser = rate)]

@@ -79,6 +79,11 @@ impl Gate {
         Ok(Gate { name: name.to_string(), op: *op, threshold })
     }
 
+    /// The figure that it is about.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Whether the condition holds for a record.
     ///
     /// # Errors

@@ -4,12 +4,15 @@
 //! [`crate::record::Record`]. Invariant: a figure's name means the same in every scenario.
 
 pub mod churn;
+pub mod compare;
 pub mod echo;
 pub mod fanout;
 pub mod idle;
 pub mod slow;
 pub mod storm;
 pub mod vanish;
+pub mod plan;
+pub mod search;
 
 use tidegate::program::failure::Failure;
 
@@ -30,6 +33,9 @@ pub fn run(scenario: &Scenario) -> Result<Record, Failure> {
         Scenario::Slow(args) => slow::run(args),
         Scenario::Storm(args) => storm::run(args),
         Scenario::Vanish(args) => vanish::run(args),
+        Scenario::Search(args) => search::run(args),
+        Scenario::Compare(args) => compare::run(args),
+        Scenario::Plan(args) => plan::run(args),
         _ => Err(Failure::usage("this scenario measures nothing")),
     }
 }
