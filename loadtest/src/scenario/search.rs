@@ -19,6 +19,8 @@ use seek::{Bounds, End, Found, Outcome};
 /// Of what was sent, as much must have come back within the step: a server that falls behind does not carry a load,
 /// whatever is demanded of it besides.
 const CARRIED: f64 = 0.95;
+/// How a step is told that the generator could not make.
+const INVALID: &str = "INVALID: ";
 /// What is told of the best step besides the figures of the conditions.
 const OF_THE_BEST: &[&str] =
     &["rate", "p50", "p99", "p999", "server_cpu", "server_cpu_per_message", "server_rss"];
@@ -82,8 +84,9 @@ impl Search<'_> {
         let (outcome, told) = judge(&record, self.args)?;
         if outcome == Outcome::Limited {
             self.trouble = format!(
-                "the generator, not the server, was the limit at {} ({told}): use more --threads",
-                self.shown(value)
+                "the generator, not the server, was the limit at {} ({}): use more --threads",
+                self.shown(value),
+                told.trim_start_matches(INVALID)
             );
         }
         complain("loadtest", format_args!("{}: {told}", self.shown(value)));
@@ -291,7 +294,7 @@ fn judge(record: &Record, args: &cli::Search) -> Result<(Outcome, String), Failu
         // Messages that had to be left out for all that were on their way make the figures too good, and they are too
         // bad already.
         (["unsent"], false) => (Outcome::Failed, format!("{}, unsent", broken.join(", "))),
-        _ => (Outcome::Limited, format!("INVALID: {}", unmet.join(", "))),
+        _ => (Outcome::Limited, format!("{INVALID}{}", unmet.join(", "))),
     })
 }
 

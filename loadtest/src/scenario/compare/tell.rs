@@ -3,7 +3,7 @@
 //! Refuses to measure. Invariants: a figure is compared only within rounds in which both sides have it; what has no
 //! ratio, because it is zero, is told as what it is.
 
-use super::{BUSY, STILL_HOLDS, Turn};
+use super::Turn;
 use crate::bootstrap::{self, Comparison};
 use crate::fit::median;
 use crate::output::number::plain_number;
@@ -69,14 +69,13 @@ pub fn tell(names: &[&str], turns: &[Vec<Turn>]) -> Told {
          interval in twenty misses the truth, so of many figures one may differ by chance alone."
             .into(),
     );
-    let count = |test: &dyn Fn(&Turn) -> bool| turns.iter().flatten().filter(|turn| test(turn)).count();
-    let (invalid, busy) =
-        (count(&|turn| !turn.failed.is_empty()), count(&|turn| turn.failed.as_slice() == [BUSY.to_string()]));
+    let all = turns.iter().flatten();
+    let invalid = all.clone().filter(|turn| !turn.failed.is_empty()).count();
     if invalid > 0 {
         told.notes.push(format!(
-            "{invalid} of {} runs were INVALID and are left out; of {busy} of them, in which {BUSY} was all that failed, \
-             {STILL_HOLDS}... are kept, for they do not depend on how fast the generator was.",
-            turns.iter().map(Vec::len).sum::<usize>(),
+            "{invalid} of {} runs were INVALID, and their latencies and rates are left out. {}.",
+            all.count(),
+            super::excused()
         ));
     }
     told
@@ -226,7 +225,7 @@ mod tests {
     #[test]
     fn what_the_generator_spoiled_is_left_out() {
         let values = [("p99", 5.0), ("server_cpu_per_message", 5.0)];
-        let (good, busy) = (turn(&values, &[]), turn(&values, &[BUSY]));
+        let (good, busy) = (turn(&values, &[]), turn(&values, &[super::super::BUSY]));
         let told = tell(&["a", "b"], &[vec![good.clone(), good.clone()], vec![good, busy]]);
         let p99 = told.figures.iter().find(|figure| figure.name == "b.p99").unwrap();
         let cost = told.figures.iter().find(|figure| figure.name == "b.server_cpu_per_message").unwrap();
