@@ -5,9 +5,10 @@
 
 #![cfg(target_os = "linux")]
 
-mod harness;
+#[path = "harness/said.rs"]
+mod said;
 
-use harness::{loadtest, serve, url};
+use said::{loadtest, serve, url};
 
 /// Limits of the verdict that a noisy machine keeps as well.
 const PATIENT: [&str; 4] = ["--slip-max=5s", "--lag-max=5s", "--duration=300ms", "--warmup=100ms"];

@@ -3,7 +3,7 @@
 //! Refuses to measure. Invariants: a figure is compared only within rounds in which both sides have it; what has no
 //! ratio, because it is zero, is told as what it is.
 
-use super::Turn;
+use super::{COST, Turn};
 use crate::bootstrap::{self, Comparison};
 use crate::fit::median;
 use crate::output::number::plain_number;
@@ -123,7 +123,12 @@ impl Row {
         let comparison = bootstrap::compare(pairs).ok();
         let shown = |value| plain_number(figure.unit, value);
         let (sentence, differs) = match &comparison {
-            Some(comparison) => (comparison.verdict(figure, a, b), comparison.differs()),
+            Some(comparison) => {
+                // Processor time is a time, and yet more of it is not slower.
+                let unit = if figure.name.starts_with(COST) { Unit::Ratio } else { figure.unit };
+                let told = comparison.verdict(&Figure { unit, ..figure.clone() }, a, b);
+                (told, comparison.differs())
+            }
             None if pairs.iter().all(|pair| *pair == (0.0, 0.0)) => ("both zero".to_string(), false),
             None => {
                 let more = median(&mut pairs.iter().map(|(a, b)| b - a).collect::<Vec<_>>())?;
@@ -191,7 +196,12 @@ mod tests {
         let told = tell(&["old", "new"], &[rounds(10.0), rounds(8.0)]);
         let starts: Vec<&str> = told.notes.iter().map(|note| note.split(':').next().unwrap()).collect();
         assert_eq!(starts[..4], ["server_cpu_per_message", "p99", "errors", "mean"]);
-        assert!(told.notes[0].contains("new is 20 % faster than old (ratio 0.80"), "{}", told.notes[0]);
+        assert!(
+            told.notes[0].contains("new is 20 % lower than old, which is better (ratio 0.80"),
+            "{}",
+            told.notes[0]
+        );
+        assert!(told.notes[1].contains("new is 20 % faster than old (ratio 0.80"), "{}", told.notes[1]);
         assert_eq!(told.notes[2], "errors: both zero.");
         let names: Vec<&str> = told.figures.iter().map(|figure| figure.name.as_str()).collect();
         assert_eq!(names, ["new.server_cpu_per_message", "new.p99", "new.mean"]);

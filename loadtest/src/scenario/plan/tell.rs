@@ -228,8 +228,9 @@ fn notes(args: &cli::Plan, forecast: &Forecast) -> Vec<String> {
         notes.push(format!("Not predicted: {name}: {error}."));
     }
     notes.push(format!(
-        "Straight lines, at most {FURTHEST} times as far as they were measured. Limits count the server alone: clients on \
-         the same machine need as much of the kernel again, and ports. Messages were measured over {} connections; \
+        "Straight lines, at most {FURTHEST} times as far as they were measured; limits beyond that are where the lines \
+         would meet them. Limits count the server alone: clients on the same machine need as much of the kernel again, \
+         and ports. Messages were measured over {} connections; \
          messages that are spread over more share fewer wakeups and caches, and cost somewhat more.",
         args.connections.min(1_000)
     ));
