@@ -133,6 +133,10 @@ fn line(points: &[(f64, f64)], at: f64, unit: Unit) -> Result<Fit, String> {
     match (too_far(at, last), Line::through(points)) {
         (_, None) => Err("it could not be measured".into()),
         (Some(text), _) => Err(text),
+        // More load that takes less is what the machine did meanwhile.
+        (None, Some(fit)) if fit.slope.value <= 0.0 => {
+            Err("the points do not rise with the load, so other programs disturbed them; measure again, for longer".into())
+        }
         (None, Some(fit)) => Ok(fit),
     }
 }
@@ -325,6 +329,14 @@ mod tests {
         assert!(error.starts_with("the points leave their line at 7,000"), "{error}");
         let before = Planned { connections: 5_500.0, ..PLANNED };
         near(Forecast::of(&bent, &before, &Readings::default()).server.unwrap().value, 7.2e6);
+    }
+
+    #[test]
+    fn a_line_that_falls_is_no_prediction() {
+        let mut noisy = costs();
+        noisy.messages.iter_mut().for_each(|point| point.1 = 0.5 - point.1);
+        let cpu = Forecast::of(&noisy, &PLANNED, &Readings::default()).cpu.unwrap_err();
+        assert!(cpu.starts_with("messages: the points do not rise"), "{cpu}");
     }
 
     #[test]
