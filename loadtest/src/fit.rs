@@ -3,9 +3,6 @@
 //! Refuses to know what the axes are. Invariants: what the points cannot tell is `None` or infinitely wide, never a
 //! guess; points that are not finite give no line.
 
-/// More points than this are thinned out evenly before every pair of them is looked at.
-const PAIRED: usize = 1_000;
-
 /// Points that a line must go through before another point can be said to have left it.
 const BEFORE_KNEE: usize = 3;
 
@@ -74,24 +71,6 @@ impl Line {
             spread,
             residual,
         })
-    }
-
-    /// The line with the median of the slopes between all pairs, which up to 29 % of wild points cannot bend
-    /// (Theil 1950, Sen 1968): a second opinion. `None` for fewer than two different x.
-    pub fn theil_sen(points: &[(f64, f64)]) -> Option<Line> {
-        let step = points.len().div_ceil(PAIRED).max(1);
-        let points: Vec<(f64, f64)> = points.iter().copied().step_by(step).collect();
-        if points.iter().any(|(x, y)| !x.is_finite() || !y.is_finite()) {
-            return None;
-        }
-        let mut slopes = Vec::new();
-        for (index, first) in points.iter().enumerate() {
-            let others = points[index + 1..].iter().filter(|other| other.0 != first.0);
-            slopes.extend(others.map(|other| (other.1 - first.1) / (other.0 - first.0)));
-        }
-        let slope = median(&mut slopes).filter(|slope| slope.is_finite())?;
-        let mut heights: Vec<f64> = points.iter().map(|(x, y)| y - slope * x).collect();
-        Some(Line { intercept: median(&mut heights)?, slope })
     }
 
     /// Its height at x.
@@ -248,7 +227,7 @@ mod tests {
             &[(1.0, 1.0), (2.0, f64::NAN)],
             &[(1.0, 1.0), (f64::INFINITY, 2.0), (3.0, 3.0)],
         ] {
-            assert_eq!((Line::through(none), Line::theil_sen(none)), (None, None), "{none:?}");
+            assert_eq!(Line::through(none), None, "{none:?}");
         }
         let two = Line::through(&[(1.0, 1.0), (2.0, 3.0)]).unwrap();
         assert_eq!((two.slope.value, two.slope.error, two.slope.interval), (2.0, None, None));
@@ -277,16 +256,6 @@ mod tests {
         for held in [slopes, predicted] {
             assert!((18_898..=19_102).contains(&held), "{held} of 20000");
         }
-    }
-
-    #[test]
-    fn wild_points_do_not_bend_the_second_opinion() {
-        let mut points: Vec<_> = (0..20).map(|i| (f64::from(i), 1.0 + 2.0 * f64::from(i))).collect();
-        points[3].1 = 1e6;
-        points[11].1 = -1e6;
-        assert_eq!(Line::theil_sen(&points), Some(Line { intercept: 1.0, slope: 2.0 }));
-        let many: Vec<_> = (0..5_000).map(|i| (f64::from(i), 1.0 + 2.0 * f64::from(i))).collect();
-        assert_eq!(Line::theil_sen(&many).map(|line| line.at(10.0)), Some(21.0));
     }
 
     #[test]

@@ -50,13 +50,10 @@ pub struct Wanted {
 /// The edge at which a phase began.
 pub struct Mark {
     pub phase: u32,
-    pub name: &'static str,
     /// Monotonic nanoseconds.
     pub at: u64,
     pub usage: Option<Usage>,
     pub kernel: Kernel,
-    /// Anonymous memory of the workers, in bytes.
-    pub workers_memory: u64,
 }
 
 /// See the module's text.
@@ -166,14 +163,13 @@ impl Run {
             sampled,
             live,
         };
-        run.mark(0, "ramp", monotonic_ns());
+        run.mark(0, monotonic_ns());
         Ok(run)
     }
 
-    fn mark(&mut self, phase: u32, name: &'static str, at: u64) {
+    fn mark(&mut self, phase: u32, at: u64) {
         let usage = self.sampled.as_mut().map(Sampled::sample_exact);
-        let workers_memory = self.crew.pids().into_iter().filter_map(process_rss_anon).sum();
-        self.marks.push(Mark { phase, name, at, usage, kernel: Kernel::read(), workers_memory });
+        self.marks.push(Mark { phase, at, usage, kernel: Kernel::read() });
     }
 
     /// Makes connections until so many are held or have failed.
@@ -238,7 +234,7 @@ impl Run {
         self.crew.say(&Step::Phase { phase, at, load });
         self.live.phase(name, Some(lasts), self.facts.connections);
         self.last(LEAD)?;
-        self.mark(phase, name, at);
+        self.mark(phase, at);
         Ok(phase)
     }
 

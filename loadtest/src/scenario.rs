@@ -8,11 +8,11 @@ pub mod compare;
 pub mod echo;
 pub mod fanout;
 pub mod idle;
+pub mod plan;
+pub mod search;
 pub mod slow;
 pub mod storm;
 pub mod vanish;
-pub mod plan;
-pub mod search;
 
 use tidegate::program::failure::Failure;
 

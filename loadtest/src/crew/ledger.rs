@@ -66,11 +66,6 @@ impl Sum {
         self.times.get(&what).cloned().unwrap_or_default()
     }
 
-    /// All time spans.
-    pub fn all_times(&self) -> impl Iterator<Item = (Metric, &Times)> {
-        self.times.iter().map(|(metric, times)| (*metric, times))
-    }
-
     fn add(&mut self, lane: u32, page: Page) {
         for (what, count) in page.counts {
             let sum = self.counts.entry(what).or_default();
@@ -151,11 +146,6 @@ impl Series {
     /// Seconds of one stretch.
     pub fn width(&self) -> f64 {
         self.width as f64 / 1e9
-    }
-
-    /// Seconds since the beginning, of a time on the monotonic clock.
-    pub fn since(&self, at: u64) -> f64 {
-        at.saturating_sub(self.start) as f64 / 1e9
     }
 
     fn point(&mut self, at: u64) -> &mut Point {

@@ -82,18 +82,9 @@ impl Book {
         true
     }
 
-    /// The present phase.
-    pub fn phase(&self) -> u32 {
-        self.page().phase
-    }
-
     /// The phase in which this time lies.
     pub fn phase_at(&self, at: u64) -> u32 {
         self.pages.iter().rev().find(|page| page.began <= at).map_or(self.pages[0].phase, |page| page.phase)
-    }
-
-    fn page(&self) -> &OpenPage {
-        &self.pages[self.pages.len() - 1]
     }
 
     fn now(&mut self) -> &mut OpenPage {

@@ -196,10 +196,6 @@ impl FanoutRole {
             }
         }
     }
-
-    fn is_publisher(&self, conn: ConnId) -> bool {
-        self.publishers.iter().any(|(publisher, _)| *publisher == conn)
-    }
 }
 
 impl Header {

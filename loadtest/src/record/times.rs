@@ -43,11 +43,6 @@ impl Times {
         let _ = self.0.add(&other.0);
     }
 
-    /// Empties it, and keeps its memory.
-    pub fn clear(&mut self) {
-        self.0.reset();
-    }
-
     /// How many time spans are in it.
     pub fn count(&self) -> u64 {
         self.0.len()

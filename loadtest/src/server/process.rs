@@ -120,11 +120,6 @@ impl Sampled {
         (!names.is_empty()).then(|| format!("the server's process {} ended during the run", names.join(", ")))
     }
 
-    /// The pids that are watched now.
-    pub fn pids(&self) -> impl Iterator<Item = u32> {
-        self.watched.keys().copied()
-    }
-
     fn take(&mut self, memory: Memory) -> Usage {
         // Being out of descriptors ourselves must not look like the end of the server.
         let Ok(running) = running() else {

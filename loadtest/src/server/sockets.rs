@@ -71,15 +71,6 @@ impl Counts {
     pub fn of(&self, state: State) -> u64 {
         self.states[state as usize - 1]
     }
-
-    pub fn total(&self) -> u64 {
-        self.states.iter().sum()
-    }
-
-    /// The states that occur, with their number.
-    pub fn each(&self) -> impl Iterator<Item = (State, u64)> {
-        STATES.into_iter().zip(self.states).filter(|&(_, count)| count > 0)
-    }
 }
 
 impl Sockets {
@@ -224,7 +215,7 @@ mod tests {
         }
         assert_eq!(row(b"0: \xff\xff 00000000:0000 0A"), None);
         let counts = count(&format!("{HEADING}{}\n", bad.join("\n")), |_| true);
-        assert_eq!((counts.malformed, counts.total()), (bad.len() as u64, 0));
+        assert_eq!((counts.malformed, counts.states), (bad.len() as u64, [0; STATES.len()]));
         let long = format!("{HEADING}{}", "x".repeat(5 * ROW_MAX as usize));
         assert_eq!(count(&long, |_| true).malformed, 5, "a row without an end is bounded");
         assert_eq!(count("", |_| true), Counts::default());
@@ -245,7 +236,7 @@ mod tests {
             (150_000, 50_000, 0)
         );
         let some = count(&table, |row| row.remote.port() == 1024);
-        assert_eq!(some.each().collect::<Vec<_>>(), [(State::TimeWait, 4)]);
+        assert_eq!((some.of(State::TimeWait), some.states.iter().sum::<u64>()), (4, 4));
     }
 
     #[cfg(target_os = "linux")]

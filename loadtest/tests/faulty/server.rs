@@ -4,6 +4,8 @@
 //! done to a message follows from its number among all that came. Invariant: every fault is counted when it has been
 //! done, so that what the tool finds can be compared with a number.
 
+#![allow(dead_code, reason = "each test file is a crate of its own and uses its part of this")]
+
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};

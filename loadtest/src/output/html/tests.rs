@@ -120,13 +120,15 @@ fn no_runs_and_an_empty_run_have_a_page() {
     assert!(page(&[record]).contains("Empty"));
 }
 
-/// For the eyes: `LOADTEST_SAMPLES=<directory> cargo test -p tidegate-loadtest sample_pages -- --ignored`.
+/// With `LOADTEST_SAMPLES=<directory>` the pages are also written, for the eyes.
 #[test]
-#[ignore = "writes files to look at"]
 fn sample_pages() {
-    let directory = std::env::var("LOADTEST_SAMPLES").expect("LOADTEST_SAMPLES names a directory");
     let write = |name: &str, records: &[Record]| {
-        std::fs::write(format!("{directory}/{name}"), page(records)).expect("the directory can be written");
+        let page = page(records);
+        assert!(records.iter().all(|record| page.contains(&record.title)), "{name}");
+        if let Ok(directory) = std::env::var("LOADTEST_SAMPLES") {
+            std::fs::write(format!("{directory}/{name}"), page).expect("the directory can be written");
+        }
     };
     let mut slower = samples::invalid();
     slower.title = "the same, one core less".to_string();
