@@ -3,11 +3,16 @@
 //! Refuses to know what the code does. Invariant: every checker is a function from text to complaints, and each of
 //! them is shown a bad sample besides the project, so that a checker that has gone blind fails too.
 
+#[path = "tidy/rust_text.rs"]
+mod rust_text;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use tidegate::{Config, Stats, Unit, Value};
+
+use rust_text::{code, identifier, is_word, line_of, words};
 
 const LAYERS: &[&str] = &["ground", "wire", "conn", "hub", "reactor", "api"];
 const REACTOR: usize = 4;
@@ -79,88 +84,6 @@ fn document(path: &str) -> String {
 #[track_caller]
 fn none(complaints: Vec<String>) {
     assert!(complaints.is_empty(), "{} complaints:\n{}", complaints.len(), complaints.join("\n"));
-}
-
-// --- Rust text -------------------------------------------------------------------------------------------------------
-
-/// The text with comments, strings and characters blanked, line by line where they were.
-fn code(text: &str) -> String {
-    let chars: Vec<char> = text.chars().collect();
-    let mut out = String::with_capacity(text.len());
-    let mut at = 0;
-    while at < chars.len() {
-        let end = literal_end(&chars, at);
-        if end == at {
-            out.push(chars[at]);
-            at += 1;
-        } else {
-            out.extend(chars[at..end].iter().map(|&c| if c == '\n' { '\n' } else { ' ' }));
-            at = end;
-        }
-    }
-    out
-}
-
-/// The end of the comment, string or character that begins at `at`; `at` itself when none does.
-fn literal_end(chars: &[char], at: usize) -> usize {
-    let is = |place: usize, c: char| chars.get(place) == Some(&c);
-    let find = |from: usize, test: &dyn Fn(usize) -> bool| (from..chars.len()).find(|&place| test(place));
-    match chars[at] {
-        '/' if is(at + 1, '/') => find(at, &|place| is(place, '\n')).unwrap_or(chars.len()),
-        '/' if is(at + 1, '*') => {
-            find(at + 2, &|place| is(place, '*') && is(place + 1, '/')).map_or(chars.len(), |p| p + 2)
-        }
-        'r' if !is_word(at.checked_sub(1).map(|before| chars[before]).filter(|&c| c != 'b')) => {
-            let hashes = (at + 1..chars.len()).take_while(|&place| is(place, '#')).count();
-            if !is(at + 1 + hashes, '"') {
-                return at;
-            }
-            let closes = |place: usize| is(place, '"') && (1..=hashes).all(|n| is(place + n, '#'));
-            find(at + 2 + hashes, &closes).map_or(chars.len(), |place| place + 1 + hashes)
-        }
-        '"' => quoted_end(chars, at, '"'),
-        '\'' if is(at + 1, '\\') || is(at + 2, '\'') => quoted_end(chars, at, '\''),
-        _ => at,
-    }
-}
-
-fn quoted_end(chars: &[char], open: usize, quote: char) -> usize {
-    let mut at = open + 1;
-    while at < chars.len() && chars[at] != quote {
-        at += if chars[at] == '\\' { 2 } else { 1 };
-    }
-    (at + 1).min(chars.len())
-}
-
-fn is_word(c: Option<char>) -> bool {
-    c.is_some_and(|c| c.is_alphanumeric() || c == '_')
-}
-
-/// Where `word` stands in `text` with no letter, digit or underscore beside it.
-fn words<'t>(text: &'t str, word: &'t str) -> impl Iterator<Item = usize> + 't {
-    text.match_indices(word).map(|(at, _)| at).filter(move |&at| {
-        let open_start = !is_word(word.chars().next()) || !is_word(text[..at].chars().next_back());
-        let open_end = !is_word(word.chars().next_back()) || !is_word(text[at + word.len()..].chars().next());
-        open_start && open_end
-    })
-}
-
-fn line_of(text: &str, at: usize) -> usize {
-    text[..at].matches('\n').count() + 1
-}
-
-fn identifier(text: &str) -> &str {
-    let text = text.trim_start();
-    &text[..text.find(|c| !is_word(Some(c))).unwrap_or(text.len())]
-}
-
-#[test]
-fn code_is_told_from_comments_and_literals() {
-    let text = "a // b\n\"c \\\" d\" 'e' '\\'' r#\"f \" g\"# &'h i /* j\n */ k b\"l\" br\"m\" for_r\"n\"";
-    let left = code(text);
-    assert_eq!(left.matches('\n').count(), 2);
-    let left: Vec<&str> = left.split_whitespace().collect();
-    assert_eq!(left, ["a", "&'h", "i", "k", "b", "b", "for_r"]);
 }
 
 // --- Layers ----------------------------------------------------------------------------------------------------------
@@ -247,9 +170,50 @@ fn beside_complaints(source: &Source, code: &str) -> Vec<String> {
     known.map(|name| format!("{}: {BESIDE} must not know {name}", source.path)).collect()
 }
 
+/// The modules of the load generator, each of which knows only those before it and itself.
+const LOADTEST: &[&str] = &[
+    "record",
+    "interrupt",
+    "fit",
+    "schedule",
+    "amount",
+    "server",
+    "mix",
+    "gate",
+    "bootstrap",
+    "output",
+    "order",
+    "cli",
+    "target",
+    "engine",
+    "crew",
+    "run",
+    "scenario",
+    "conclude",
+];
+
+fn loadtest_complaints(source: &Source) -> Vec<String> {
+    let place = |name: &str| LOADTEST.iter().position(|module| *module == name);
+    let Some(own) = source.path.strip_prefix("loadtest/src/").and_then(|path| path.split(['/', '.']).next())
+    else {
+        return Vec::new();
+    };
+    if own == "main" {
+        return Vec::new();
+    }
+    let code = code(&source.text);
+    let Some(rank) = place(own) else {
+        return vec![format!("{}: {own} has no place among the modules", source.path)];
+    };
+    let named = words(&code, "crate::").flat_map(|at| heads(&code[at + "crate::".len()..]));
+    let upward = named.filter(|name| place(name).is_none_or(|other| other > rank));
+    upward.map(|name| format!("{}: {own} must not know {name}", source.path)).collect()
+}
+
 #[test]
 fn dependencies_point_down() {
     none(rust().iter().flat_map(layer_complaints).collect());
+    none(rust().iter().flat_map(loadtest_complaints).collect());
 }
 
 #[test]
@@ -278,6 +242,21 @@ fn an_upward_dependency_is_seen() {
     ];
     for (path, text, expected) in table {
         let found = layer_complaints(&Source { path: path.into(), text: text.into() });
+        assert_eq!(found.len(), expected, "{path}: {text}: {found:?}");
+    }
+}
+
+#[test]
+fn an_upward_dependency_of_the_load_generator_is_seen() {
+    let table = [
+        ("loadtest/src/engine/lane.rs", "use crate::order::Step; use crate::{record::Times, server};", 0),
+        ("loadtest/src/engine/lane.rs", "use crate::crew::Crew;", 1),
+        ("loadtest/src/record.rs", "use crate::{amount, output::text};", 2),
+        ("loadtest/src/news.rs", "", 1),
+        ("loadtest/src/main.rs", "use crate::conclude;", 0),
+    ];
+    for (path, text, expected) in table {
+        let found = loadtest_complaints(&Source { path: path.into(), text: text.into() });
         assert_eq!(found.len(), expected, "{path}: {text}: {found:?}");
     }
 }

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use tidegate::program::failure::{Failure, print};
 
-use crate::cli::{Common, Outputs};
+use crate::cli::{Common, Outputs, Scenario};
 use crate::gate::Gate;
 use crate::output::{csv, html, json, text};
 use crate::record::Record;
@@ -39,6 +39,23 @@ impl<'a> Wishes<'a> {
         }
         self.baseline.map(|path| json::read(path).map_err(Failure::usage)).transpose()
     }
+}
+
+/// What is wanted of a measurement besides its record; `None` for what measures nothing.
+pub fn wishes(scenario: &Scenario) -> Option<Wishes<'_>> {
+    Some(match scenario {
+        Scenario::Idle(args) => Wishes::of(&args.common),
+        Scenario::Echo(args) => Wishes::of(&args.common),
+        Scenario::Fanout(args) => Wishes::of(&args.common),
+        Scenario::Churn(args) => Wishes::of(&args.common),
+        Scenario::Slow(args) => Wishes::of(&args.common),
+        Scenario::Storm(args) => Wishes::of(&args.common),
+        Scenario::Vanish(args) => Wishes::of(&args.common),
+        Scenario::Search(args) => Wishes::of(&args.common),
+        Scenario::Plan(args) => Wishes::of(&args.common),
+        Scenario::Compare(args) => Wishes { outputs: &args.outputs, fail_if: &args.fail_if, baseline: None },
+        Scenario::Report(_) | Scenario::Merge(_) | Scenario::Worker => return None,
+    })
 }
 
 /// Prints and writes a record, and judges it.

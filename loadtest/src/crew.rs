@@ -4,7 +4,6 @@
 //! ends before it was told to is a trouble that the run reports; none outlives the parent.
 
 pub mod ledger;
-pub mod order;
 pub mod worker;
 
 use std::io::{BufRead, BufReader, Write};
@@ -14,8 +13,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use self::ledger::Ledger;
-use self::order::{Setup, Step, Told};
 use crate::interrupt;
+use crate::order::{Setup, Step, Told};
 use tidegate::program::failure::Failure;
 
 /// Time between two calls of a waiting caller's `tick`.

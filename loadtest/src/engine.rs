@@ -1,6 +1,6 @@
 //! The load itself: lanes, each a thread with one event loop of tidegate's in the client's role.
 //!
-//! Refuses to know processes, scenarios and servers: told what to do by [`crate::crew::order::Step`]s, it reports what
+//! Refuses to know processes, scenarios and servers: told what to do by [`crate::order::Step`]s, it reports what
 //! happened. Invariants: every time span is measured here, where it happens, on the clock that all processes of the
 //! machine share; a planned time never moves because something before it was late.
 

@@ -18,6 +18,7 @@ mod fit;
 mod gate;
 mod interrupt;
 mod mix;
+mod order;
 mod output;
 mod record;
 mod run;
@@ -68,7 +69,7 @@ fn dispatch(scenario: Scenario) -> Result<ExitCode, Failure> {
             conclude(&record, &wishes, None)
         }
         measured => {
-            let Some(wishes) = scenario::wishes(&measured) else { return Ok(ExitCode::SUCCESS) };
+            let Some(wishes) = conclude::wishes(&measured) else { return Ok(ExitCode::SUCCESS) };
             let baseline = wishes.check()?;
             let record = scenario::run(&measured)?;
             conclude(&record, &wishes, baseline.as_ref())

@@ -14,8 +14,8 @@ use tidegate::program::failure::{Failure, complain};
 
 use crate::cli::Common;
 use crate::crew::ledger::{Ledger, Sum};
-use crate::crew::order::{Count, Role, Setup, Step};
 use crate::crew::{Crew, TICK};
+use crate::order::{Count, Role, Setup, Step};
 use crate::output::live::{Levels, Live};
 use crate::server::cpu::{monotonic_ns, process_rss_anon};
 use crate::server::kernel::Kernel;
@@ -425,12 +425,12 @@ fn launch(common: &Common, address: std::net::SocketAddr) -> Result<Vec<Launched
 }
 
 /// One setup per worker: lanes and connections are shared out evenly.
-fn setups(common: &Common, wanted: &Wanted, target: &crate::crew::order::Target, workers: u64) -> Vec<Setup> {
+fn setups(common: &Common, wanted: &Wanted, target: &crate::order::Target, workers: u64) -> Vec<Setup> {
     let lanes = common.threads.max(workers) as u32;
     let mut first_lane = 0;
     (0..workers as u32)
         .map(|worker| {
-            let own_lanes = crate::crew::order::share(u64::from(lanes), worker, workers as u32) as u32;
+            let own_lanes = crate::order::share(u64::from(lanes), worker, workers as u32) as u32;
             let setup = Setup {
                 first_lane,
                 own_lanes,

@@ -17,7 +17,6 @@ pub mod vanish;
 use tidegate::program::failure::Failure;
 
 use crate::cli::Scenario;
-use crate::conclude::Wishes;
 use crate::record::Record;
 
 /// Measures what is asked for.
@@ -38,21 +37,4 @@ pub fn run(scenario: &Scenario) -> Result<Record, Failure> {
         Scenario::Plan(args) => plan::run(args),
         _ => Err(Failure::usage("this scenario measures nothing")),
     }
-}
-
-/// What is wanted of a measurement besides its record; `None` for what measures nothing.
-pub fn wishes(scenario: &Scenario) -> Option<Wishes<'_>> {
-    Some(match scenario {
-        Scenario::Idle(args) => Wishes::of(&args.common),
-        Scenario::Echo(args) => Wishes::of(&args.common),
-        Scenario::Fanout(args) => Wishes::of(&args.common),
-        Scenario::Churn(args) => Wishes::of(&args.common),
-        Scenario::Slow(args) => Wishes::of(&args.common),
-        Scenario::Storm(args) => Wishes::of(&args.common),
-        Scenario::Vanish(args) => Wishes::of(&args.common),
-        Scenario::Search(args) => Wishes::of(&args.common),
-        Scenario::Plan(args) => Wishes::of(&args.common),
-        Scenario::Compare(args) => Wishes { outputs: &args.outputs, fail_if: &args.fail_if, baseline: None },
-        Scenario::Report(_) | Scenario::Merge(_) | Scenario::Worker => return None,
-    })
 }

@@ -9,7 +9,7 @@ use http::Uri;
 use tidegate::program::failure::Failure;
 
 use crate::cli::Common;
-use crate::crew::order::Target;
+use crate::order::Target;
 
 /// Connections of one source address. The default range of local ports is 28,232 wide (ip(7)), and finding a free port
 /// becomes slow when more than half of them are taken.

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Range;
 
-use super::order::{Count, Metric, Page, Publish, Report};
+use crate::order::{Count, Metric, Page, Publish, Report};
 use crate::record::{Seen, Times};
 
 /// Points of the series; when there are more, each two become one.

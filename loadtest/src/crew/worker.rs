@@ -7,8 +7,8 @@ use std::io::{self, BufRead, Write};
 use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::thread;
 
-use super::order::{Setup, Step, Told};
 use crate::engine::lane::Lane;
+use crate::order::{Setup, Step, Told};
 
 /// Reports that wait to be written; a lane that finds no room waits, which its lag shows.
 const REPORTS_MAX: usize = 1_024;

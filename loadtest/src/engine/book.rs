@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::crew::order::{Count, Metric, Page};
+use crate::order::{Count, Metric, Page};
 use crate::record::times::Bare;
 use crate::record::{Seen, Times};
 

@@ -7,7 +7,7 @@ use tidegate::{ConnId, Context, Message};
 
 use super::lane::{Desk, Play};
 use super::peers::Ended;
-use crate::crew::order::{Churn, Count, Metric, Setup, share};
+use crate::order::{Churn, Count, Metric, Setup, share};
 use crate::schedule::Schedule;
 use crate::server::cpu::monotonic_ns;
 

@@ -11,8 +11,8 @@ use tidegate::{ConnId, ConnMap, Context, Message};
 use super::lane::{Desk, Play};
 use super::payload::Payload;
 use super::peers::Ended;
-use crate::crew::order::{Count, Echo, Metric, Pace, Setup};
 use crate::mix::Mix;
+use crate::order::{Count, Echo, Metric, Pace, Setup};
 use crate::schedule::Schedule;
 use crate::server::cpu::monotonic_ns;
 

@@ -11,7 +11,7 @@ use tidegate::{ConnId, ConnMap, Context, Message};
 
 use super::lane::{BEAT, Desk, Play};
 use super::peers::Ended;
-use crate::crew::order::{Count, Fanout, Metric, Publish, Setup, share};
+use crate::order::{Count, Fanout, Metric, Publish, Setup, share};
 use crate::record::Times;
 use crate::record::times::Bare;
 use crate::schedule::Schedule;

@@ -6,7 +6,7 @@ use tidegate::{ConnId, Context, Message};
 
 use super::lane::{Desk, Play};
 use super::peers::Ended;
-use crate::crew::order::Count;
+use crate::order::Count;
 
 /// See the module's text.
 pub struct IdleRole;

@@ -16,7 +16,7 @@ use super::echo::EchoRole;
 use super::fanout::FanoutRole;
 use super::idle::IdleRole;
 use super::peers::{Ended, Peers};
-use crate::crew::order::{Metric, Publish, Report, Role, Setup, Step, Told};
+use crate::order::{Metric, Publish, Report, Role, Setup, Step, Told};
 use crate::server::cpu::{monotonic_ns, pin_this_thread, thread_cpu, thread_wait};
 
 /// Nanoseconds between two looks at how late the loop is, and at what has waited too long.

@@ -14,7 +14,7 @@ use tidegate::{Closed, ConnId, ConnMap, Connect, Context};
 
 use super::book::Book;
 use super::ends;
-use crate::crew::order::{Count, Metric, Setup, Target, share};
+use crate::order::{Count, Metric, Setup, Target, share};
 
 /// Connections begun per turn of the loop, at most; the rest keep their planned times.
 const DIALS_PER_TURN: u32 = 256;

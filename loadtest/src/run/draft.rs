@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::crew::ledger::{Point, Sum};
-use crate::crew::order::{Count, Metric};
+use crate::order::{Count, Metric};
 use crate::record::{
     Axis, Combine, Conditions, Figure, Line, Plot, Record, SCHEMA, Scale, Seen, Table, Times, Unit,
 };

@@ -4,7 +4,7 @@
 //! never called valid, whatever its figures look like.
 
 use crate::crew::ledger::Sum;
-use crate::crew::order::{Count, Metric};
+use crate::order::{Count, Metric};
 use crate::record::{Check, Unit, Verdict};
 use crate::run::Finished;
 

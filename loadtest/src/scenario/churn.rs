@@ -3,7 +3,7 @@
 use tidegate::program::failure::Failure;
 
 use crate::cli;
-use crate::crew::order::{Churn, Count, Metric, Role};
+use crate::order::{Churn, Count, Metric, Role};
 use crate::record::{Combine, Figure, Record, Unit};
 use crate::run::draft::Draft;
 use crate::run::{Run, Wanted};

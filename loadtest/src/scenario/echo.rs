@@ -3,7 +3,7 @@
 use tidegate::program::failure::Failure;
 
 use crate::cli::{self, Pacing};
-use crate::crew::order::{Count, Echo, Metric, Pace, Role};
+use crate::order::{Count, Echo, Metric, Pace, Role};
 use crate::record::{Combine, Figure, Record, Unit};
 use crate::run::draft::Draft;
 use crate::run::{DIALING, Run, Wanted};

@@ -3,8 +3,8 @@
 use tidegate::program::failure::Failure;
 
 use crate::cli::{self, Adapter, Spread};
-use crate::crew::order::{Count, Fanout, Metric, Role};
 use crate::engine::fanout::HEADER;
+use crate::order::{Count, Fanout, Metric, Role};
 use crate::record::{Combine, Figure, Record, Unit};
 use crate::run::draft::Draft;
 use crate::run::{DIALING, Run, Wanted};

@@ -5,8 +5,8 @@ use std::time::Duration;
 use tidegate::program::failure::Failure;
 
 use crate::cli;
-use crate::crew::order::{Count, Metric, Role};
 use crate::fit::{self, Fit};
+use crate::order::{Count, Metric, Role};
 use crate::record::{Axis, Combine, Figure, Line, Plot, Record, Scale, Unit};
 use crate::run::draft::Draft;
 use crate::run::{DIALING, Run, Wanted};

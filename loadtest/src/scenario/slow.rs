@@ -10,7 +10,7 @@ use tidegate::program::failure::Failure;
 
 use super::fanout::{title, wanted};
 use crate::cli;
-use crate::crew::order::{Count, Metric, Step};
+use crate::order::{Count, Metric, Step};
 use crate::output::number::plain_number;
 use crate::record::{Combine, Figure, Record, Seen, Unit};
 use crate::run::draft::Draft;

@@ -8,8 +8,8 @@ use std::time::Duration;
 use tidegate::program::failure::Failure;
 
 use crate::cli;
-use crate::crew::order::{Count, Metric, Role, Step};
 use crate::fit::median;
+use crate::order::{Count, Metric, Role, Step};
 use crate::output::number::plain_number;
 use crate::record::{Axis, Combine, Figure, Line, Plot, Record, Scale, Times, Unit};
 use crate::run::draft::Draft;

@@ -14,7 +14,7 @@ use tidegate::program::failure::Failure;
 
 use self::netns::Namespace;
 use crate::cli::{self, Common, How};
-use crate::crew::order::{Role, Step};
+use crate::order::{Role, Step};
 use crate::output::number::plain_number;
 use crate::record::{Combine, Figure, Line, Record, Scale, Times, Unit};
 use crate::run::draft::Draft;

@@ -9,10 +9,10 @@ use tidegate::program::failure::{Failure, complain};
 
 use super::forecast::{Cost, Costs};
 use crate::cli::{self, Adapter, Common, Pacing, Spread, Times};
-use crate::crew::order::Role;
 use crate::engine::fanout::HEADER;
 use crate::fit::{median, student};
 use crate::mix::Mix;
+use crate::order::Role;
 use crate::record::{Conditions, Record, Verdict};
 use crate::run::draft::Draft;
 use crate::run::{DIALING, Run, Wanted};
