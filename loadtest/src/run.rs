@@ -30,7 +30,7 @@ const READY: Duration = Duration::from_secs(15);
 /// Time in which a server that cannot share its port ends.
 const SETTLE: Duration = Duration::from_millis(300);
 /// Connections on the way per lane.
-pub const DIALING: u64 = 512;
+const DIALING: u64 = 512;
 
 /// What a scenario asks for.
 pub struct Wanted {
@@ -43,8 +43,13 @@ pub struct Wanted {
     /// Connections on the way at once, over all lanes.
     pub dialing: u64,
     pub retry: Option<Duration>,
-    /// Workers, when it must be a certain number.
-    pub workers: Option<u64>,
+}
+
+impl Wanted {
+    /// So many connections for this, each tried once.
+    pub fn new(scenario: &'static str, role: Role, connections: u64) -> Self {
+        Wanted { scenario, role, connections, sources_for: 0, dialing: DIALING, retry: None }
+    }
 }
 
 /// The edge at which a phase began.
@@ -115,8 +120,7 @@ impl Run {
     pub fn start_through(common: &Common, wanted: Wanted, prefix: &[String]) -> Result<Self, Failure> {
         let raised = descriptors::raise();
         let room = raised.after.unwrap_or(u64::MAX).saturating_sub(DESCRIPTOR_RESERVE + 48);
-        let workers =
-            wanted.workers.or(common.workers).unwrap_or(1).max(wanted.connections.div_ceil(room.max(1)));
+        let workers = common.workers.unwrap_or(1).max(wanted.connections.div_ceil(room.max(1)));
         let words = Words::of(common);
         let target = words.target(wanted.connections.max(wanted.sources_for))?;
         let local = common.server.is_some() || !common.server_pid.is_empty();

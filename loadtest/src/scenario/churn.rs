@@ -21,13 +21,9 @@ pub fn run(args: &cli::Churn) -> Result<Record, Failure> {
     let seconds = (args.duration + args.warmup).as_secs_f64().min(60.0);
     let per_second = args.rate.unwrap_or(PER_SECOND_MAX as f64);
     let wanted = Wanted {
-        scenario: "churn",
-        role: Role::Churn(churn),
-        connections: args.connections,
         sources_for: (seconds * per_second) as u64,
         dialing: args.connections,
-        retry: None,
-        workers: None,
+        ..Wanted::new("churn", Role::Churn(churn), args.connections)
     };
     let mut run = Run::start(&args.common, wanted)?;
     let phase = run.measure(args.warmup, args.duration)?;

@@ -6,7 +6,7 @@ use crate::cli::{self, Pacing};
 use crate::order::{Count, Echo, Metric, Pace, Role};
 use crate::record::{Combine, Figure, Record, Unit};
 use crate::run::draft::Draft;
-use crate::run::{DIALING, Run, Wanted};
+use crate::run::{Run, Wanted};
 
 /// Measures.
 ///
@@ -15,15 +15,7 @@ use crate::run::{DIALING, Run, Wanted};
 pub fn run(args: &cli::Echo) -> Result<Record, Failure> {
     let pace = pace(&args.pacing, args.connections);
     let role = Role::Echo(Echo { mix: args.size.clone(), binary: args.binary, pace });
-    let wanted = Wanted {
-        scenario: "echo",
-        role,
-        connections: args.connections,
-        sources_for: 0,
-        dialing: DIALING,
-        retry: None,
-        workers: None,
-    };
+    let wanted = Wanted::new("echo", role, args.connections);
     let mut run = Run::start(&args.common, wanted)?;
     run.hold("connecting", args.connections, args.times.ramp)?;
     let phase = run.measure(args.times.warmup, args.times.duration)?;

@@ -7,7 +7,7 @@ use crate::engine::fanout::HEADER;
 use crate::order::{Count, Fanout, Metric, Role};
 use crate::record::{Combine, Figure, Record, Unit};
 use crate::run::draft::Draft;
-use crate::run::{DIALING, Run, Wanted};
+use crate::run::{Run, Wanted};
 
 /// Measures.
 ///
@@ -80,15 +80,7 @@ pub fn wanted(scenario: &'static str, spread: &Spread) -> Result<Wanted, Failure
         per_second: spread.rate,
         poisson: spread.poisson,
     });
-    Ok(Wanted {
-        scenario,
-        role,
-        connections: spread.subscribers + spread.publishers,
-        sources_for: 0,
-        dialing: DIALING,
-        retry: None,
-        workers: None,
-    })
+    Ok(Wanted::new(scenario, role, spread.subscribers + spread.publishers))
 }
 
 /// What is spread, for people.

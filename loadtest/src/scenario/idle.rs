@@ -9,7 +9,7 @@ use crate::fit::{self, Fit};
 use crate::order::{Count, Metric, Role};
 use crate::record::{Axis, Combine, Figure, Line, Plot, Record, Scale, Unit};
 use crate::run::draft::Draft;
-use crate::run::{DIALING, Run, Wanted};
+use crate::run::{Run, Wanted};
 
 /// Time for allocators and the kernel's bookkeeping to come to rest before memory is read.
 const REST: Duration = Duration::from_millis(400);
@@ -31,15 +31,7 @@ type Reading = fn(&Stop) -> Option<f64>;
 /// # Errors
 /// When the run cannot be made.
 pub fn run(args: &cli::Idle) -> Result<Record, Failure> {
-    let wanted = Wanted {
-        scenario: "idle",
-        role: Role::Idle,
-        connections: args.connections,
-        sources_for: 0,
-        dialing: DIALING,
-        retry: None,
-        workers: None,
-    };
+    let wanted = Wanted::new("idle", Role::Idle, args.connections);
     let mut run = Run::start(&args.common, wanted)?;
     let mut stops = Vec::new();
     for goal in goals(args) {

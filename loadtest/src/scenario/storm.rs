@@ -31,14 +31,11 @@ pub fn run(args: &cli::Storm) -> Result<Record, Failure> {
         return Err(Failure::usage(format!("--rounds {}: at most {ROUNDS_MAX}", args.rounds)));
     }
     let wanted = Wanted {
-        scenario: "storm",
-        role: Role::Idle,
-        connections: args.connections,
         // Whoever drops a connection keeps its port for a minute (TIME_WAIT).
         sources_for: args.connections.saturating_mul(args.rounds + 1),
         dialing: args.dialing,
         retry: Some(args.retry),
-        workers: None,
+        ..Wanted::new("storm", Role::Idle, args.connections)
     };
     let mut run = Run::start(&args.common, wanted)?;
     run.hold_within("connecting", args.connections, args.ramp, args.within)?;

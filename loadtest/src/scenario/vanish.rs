@@ -18,7 +18,7 @@ use crate::order::{Role, Step};
 use crate::output::number::plain_number;
 use crate::record::{Combine, Figure, Line, Record, Scale, Times, Unit};
 use crate::run::draft::Draft;
-use crate::run::{DIALING, Run, Wanted};
+use crate::run::{Run, Wanted};
 use crate::server::sockets::{Row, Sockets, State};
 use crate::target::{PER_SOURCE, Words};
 
@@ -82,15 +82,7 @@ pub fn run(args: &cli::Vanish) -> Result<Record, Failure> {
 }
 
 fn wanted(args: &cli::Vanish) -> Wanted {
-    Wanted {
-        scenario: "vanish",
-        role: Role::Idle,
-        connections: args.connections,
-        sources_for: 0,
-        dialing: DIALING,
-        retry: None,
-        workers: None,
-    }
+    Wanted::new("vanish", Role::Idle, args.connections)
 }
 
 /// Towards loopback, addresses that nobody else connects from: the other end of each connection is in the same table,

@@ -15,7 +15,7 @@ use crate::mix::Mix;
 use crate::order::Role;
 use crate::record::{Conditions, Record, Verdict};
 use crate::run::draft::Draft;
-use crate::run::{DIALING, Run, Wanted};
+use crate::run::{Run, Wanted};
 use crate::scenario::idle::{Stop, stop};
 use crate::scenario::{churn, echo, fanout};
 
@@ -145,15 +145,7 @@ impl Cost {
 /// When the run cannot be made.
 pub fn idle(args: &cli::Plan, goals: &[u64]) -> Result<(Vec<Stop>, Record), Failure> {
     let connections = goals.iter().copied().max().unwrap_or(0);
-    let wanted = Wanted {
-        scenario: "idle",
-        role: Role::Idle,
-        connections,
-        sources_for: 0,
-        dialing: DIALING,
-        retry: None,
-        workers: None,
-    };
+    let wanted = Wanted::new("idle", Role::Idle, connections);
     let mut run = Run::start(&args.common, wanted)?;
     let mut stops = Vec::new();
     for goal in goals {
