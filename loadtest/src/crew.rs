@@ -18,7 +18,7 @@ use crate::order::{Setup, Step, Told};
 use tidegate::program::failure::Failure;
 
 /// Time between two calls of a waiting caller's `tick`.
-pub const TICK: Duration = Duration::from_millis(250);
+pub const TICK: Duration = Duration::from_millis(500);
 /// Time for the workers to end after their last step.
 const FAREWELL: Duration = Duration::from_secs(15);
 
@@ -164,7 +164,7 @@ impl Crew {
                     let held = self.ledger.lost_lanes(lanes);
                     self.ledger.trouble(format!(
                         "worker {} (process {}) ended {} with {held} open connections; \
-                         its last quarter of a second is missing",
+                         its last half second is missing",
                         number + 1,
                         worker.child.id(),
                         status.map_or_else(|error| error.to_string(), manner),

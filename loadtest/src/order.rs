@@ -21,6 +21,8 @@ pub struct Setup {
     pub own_lanes: u32,
     /// How many lanes all workers have together.
     pub lanes: u32,
+    /// Descriptors that this worker will need.
+    pub descriptors: u64,
     /// Processors to pin the lanes to, in turn; empty: wherever the kernel likes.
     pub cpus: Vec<usize>,
     pub target: Target,

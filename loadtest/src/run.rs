@@ -25,6 +25,8 @@ use crate::target::Words;
 
 /// Lead between telling a phase and its beginning, so that all lanes hear of it in time.
 pub const LEAD: Duration = Duration::from_millis(60);
+/// Descriptors of a worker besides its connections: pollers, timers, pipes, and what the doctor keeps free.
+const RESERVE: u64 = DESCRIPTOR_RESERVE + 48;
 /// Time for a server of ours to listen.
 const READY: Duration = Duration::from_secs(15);
 /// Time in which a server that cannot share its port ends.
@@ -119,7 +121,7 @@ impl Run {
     /// When the machine will not do, or something cannot be started.
     pub fn start_through(common: &Common, wanted: Wanted, prefix: &[String]) -> Result<Self, Failure> {
         let raised = descriptors::raise();
-        let room = raised.after.unwrap_or(u64::MAX).saturating_sub(DESCRIPTOR_RESERVE + 48);
+        let room = raised.after.unwrap_or(u64::MAX).saturating_sub(RESERVE);
         let workers = common.workers.unwrap_or(1).max(wanted.connections.div_ceil(room.max(1)));
         let words = Words::of(common);
         let target = words.target(wanted.connections.max(wanted.sources_for))?;
@@ -439,6 +441,7 @@ fn setups(common: &Common, wanted: &Wanted, target: &crate::order::Target, worke
                 first_lane,
                 own_lanes,
                 lanes,
+                descriptors: wanted.connections.div_ceil(workers) + RESERVE,
                 cpus: common.cpu.clone(),
                 target: target.clone(),
                 role: wanted.role.clone(),

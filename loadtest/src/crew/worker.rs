@@ -7,6 +7,8 @@ use std::io::{self, BufRead, Write};
 use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::thread;
 
+use tidegate::program::descriptors;
+
 use crate::engine::lane::Lane;
 use crate::order::{Setup, Step, Told};
 
@@ -22,6 +24,8 @@ pub fn run() -> Result<(), String> {
     let first = lines.next().ok_or("a worker is started by loadtest itself; it was told nothing")?;
     let first = first.map_err(|error| format!("standard input: {error}"))?;
     let setup: Setup = serde_json::from_str(&first).map_err(|error| format!("unknown order: {error}"))?;
+    // Were it refused, the table would grow as it is filled, and the lag would show it.
+    let _ = descriptors::make_room(setup.descriptors);
     let (reports, told) = sync_channel(REPORTS_MAX);
     thread::scope(|scope| {
         scope.spawn(move || tell(&told));
@@ -58,6 +62,8 @@ pub fn run() -> Result<(), String> {
 
 /// Writes what the lanes tell, on a thread of its own: turning histograms into text must not make a lane late.
 fn tell(told: &Receiver<Told>) {
+    // On Linux this is the thread's own: where a lane has no processor to spare, its reports wait.
+    let _ = rustix::process::nice(10);
     let mut out = io::stdout().lock();
     for told in told {
         let Ok(mut line) = serde_json::to_string(&told) else { continue };

@@ -22,7 +22,7 @@ use crate::server::cpu::{monotonic_ns, pin_this_thread, thread_cpu, thread_wait}
 /// Nanoseconds between two looks at how late the loop is, and at what has waited too long.
 pub const BEAT: u64 = 10_000_000;
 /// Nanoseconds between two reports.
-const REPORT: u64 = 250_000_000;
+const REPORT: u64 = 500_000_000;
 /// Nanoseconds for the connections to close at the end.
 const FAREWELL: u64 = 3_000_000_000;
 /// Bytes that may wait for a server that does not read.

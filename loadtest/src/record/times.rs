@@ -112,7 +112,7 @@ impl Times {
     }
 }
 
-/// The same between two processes: the histogram alone and not compressed, as it is written four times a second.
+/// The same between two processes: the histogram alone and not compressed, as it is written twice a second.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Bare(pub Times);
 

@@ -12,12 +12,17 @@ use std::net::SocketAddr;
 
 use log::LevelFilter;
 use tidegate::program::descriptors;
+use tidegate::program::doctor::DESCRIPTOR_RESERVE;
 use tidegate::program::failure::{self, Failure, complain};
 use tidegate::{Error, Handler, Server};
 
 use crate::settings::Settings;
 use crate::{NAME, apps};
 use gauge::Gauged;
+
+/// Descriptors that the kernel's table is made large enough for at the start: half a megabyte of its memory. Beyond, it
+/// doubles as it fills.
+const ROOM_MAX: u64 = 65_536;
 
 /// Serves until a signal ends it.
 ///
@@ -26,6 +31,9 @@ use gauge::Gauged;
 pub fn serve(settings: Settings) -> Result<(), Failure> {
     log_to_stderr(settings.log);
     let raised = descriptors::raise();
+    let wanted = settings.config.limits.connections_max as u64 + DESCRIPTOR_RESERVE;
+    // Were it refused, newcomers would meet the kernel's pauses, and nothing else.
+    let _ = descriptors::make_room(wanted.min(raised.after.unwrap_or(u64::MAX)).min(ROOM_MAX));
     let mut server = Server::new(settings.config.clone()).map_err(|error| explain(&error))?;
     let mut app = Gauged::new(match settings.app {
         Some(app) => app.handler(),
