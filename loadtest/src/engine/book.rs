@@ -109,7 +109,9 @@ impl Book {
 
     /// Counts what was planned for `at`.
     pub fn count_at(&mut self, at: u64, what: Count, by: u64) {
-        self.at(at).counts[what as usize] += by;
+        let count = &mut self.at(at).counts[what as usize];
+        // It may stand just below zero; see [`Book::uncount_at`].
+        *count = count.wrapping_add(by);
     }
 
     /// Takes back what was counted for `at`.
@@ -211,6 +213,9 @@ mod tests {
         book.uncount_at(0, Count::Lost);
         let sum = first[0].counts[&Count::Lost].wrapping_add(book.hand_out()[0].counts[&Count::Lost]);
         assert_eq!(sum, 1);
+        book.uncount_at(0, Count::Lost);
+        book.count_at(0, Count::Lost, 3);
+        assert_eq!(book.hand_out()[0].counts[&Count::Lost], 2);
         for kind in 0..100 {
             book.error(&format!("kind {kind}"), || "first".into());
         }
