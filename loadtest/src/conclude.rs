@@ -31,13 +31,17 @@ impl<'a> Wishes<'a> {
     /// Looks for what is wrong with them before anything is measured; returns the baseline.
     ///
     /// # Errors
-    /// When the baseline cannot be read, or a file could not be written.
+    /// When the baseline cannot be read, a condition cannot be relative to it, or a file could not be written.
     pub fn check(&self) -> Result<Option<Record>, Failure> {
         let Outputs { json, csv, html, .. } = self.outputs;
         for path in [json, csv, html].into_iter().flatten() {
             writable(path)?;
         }
-        self.baseline.map(|path| json::read(path).map_err(Failure::usage)).transpose()
+        let baseline = self.baseline.map(|path| json::read(path).map_err(Failure::usage)).transpose()?;
+        for gate in self.fail_if {
+            gate.check(baseline.as_ref()).map_err(Failure::usage)?;
+        }
+        Ok(baseline)
     }
 }
 

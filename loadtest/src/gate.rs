@@ -84,6 +84,17 @@ impl Gate {
         &self.name
     }
 
+    /// Looks, before anything is measured, for what would keep it from being judged in the end.
+    ///
+    /// # Errors
+    /// When it is relative and there is no baseline, or one that it cannot be relative to.
+    pub fn check(&self, baseline: Option<&Record>) -> Result<(), String> {
+        if let Threshold::Relative(_) = self.threshold {
+            self.figure(self.base(baseline)?, "the baseline")?;
+        }
+        Ok(())
+    }
+
     /// Whether the condition holds for a record.
     ///
     /// # Errors
@@ -147,20 +158,11 @@ impl Gate {
             }
             Threshold::Relative(more) => more,
         };
-        let Some(baseline) = baseline else {
-            return Err(format!(
-                "condition {self} is relative: give --baseline RECORD, or write a fixed value"
-            ));
-        };
+        let baseline = self.base(baseline)?;
         if baseline.scenario != record.scenario {
             let (theirs, ours) = (&baseline.scenario, &record.scenario);
             return Err(format!(
                 "condition {self}: the baseline is of {theirs}, this run of {ours}; give one of {ours}"
-            ));
-        }
-        if !baseline.verdict.valid {
-            return Err(format!(
-                "condition {self}: the baseline is INVALID; give one whose checks are all met"
             ));
         }
         let base = self.figure(baseline, "the baseline")?;
@@ -171,6 +173,19 @@ impl Gate {
             ));
         }
         Ok((base.value + base.value * more / 100.0, Some(base.value)))
+    }
+
+    /// The baseline, if it can be believed.
+    fn base<'r>(&self, baseline: Option<&'r Record>) -> Result<&'r Record, String> {
+        match baseline {
+            None => {
+                Err(format!("condition {self} is relative: give --baseline RECORD, or write a fixed value"))
+            }
+            Some(record) if !record.verdict.valid => {
+                Err(format!("condition {self}: the baseline is INVALID; give one whose checks are all met"))
+            }
+            Some(record) => Ok(record),
+        }
     }
 }
 
@@ -374,6 +389,19 @@ mod tests {
         ] {
             let error = Gate::parse(gate).unwrap().judge(&record(), baseline).unwrap_err();
             assert!(error.contains(expected) && !error.contains('\n'), "{gate}: {error}");
+        }
+        for (gate, baseline, expected) in [
+            ("p99>+10%", None, Err("give --baseline")),
+            ("p99>+10%", Some(&invalid), Err("the baseline is INVALID")),
+            ("p99>+10%", Some(&other), Err("the baseline has no figure p99")),
+            ("p99>+10%", Some(&record()), Ok(())),
+            ("p99>10ms", Some(&invalid), Ok(())),
+        ] {
+            let told = Gate::parse(gate).unwrap().check(baseline);
+            match expected {
+                Ok(()) => assert_eq!(told, Ok(()), "{gate}"),
+                Err(why) => assert!(told.clone().is_err_and(|told| told.contains(why)), "{gate}: {told:?}"),
+            }
         }
         assert!(Gate::parse("p99<+10%").unwrap().holds(&record()).is_err());
         let none = Gate::parse("p99>1").unwrap().judge(&other, None).unwrap_err();

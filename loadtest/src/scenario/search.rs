@@ -61,6 +61,10 @@ pub fn run(args: &cli::Search) -> Result<Record, Failure> {
         return Err(Failure::usage(format!("--to {to} is below --from {from}; begin lower")));
     }
     let bounds = Bounds { from, to: args.to, within: args.within, whole };
+    for gate in &args.until {
+        // There is nothing here that a condition could be relative to.
+        gate.check(None).map_err(|error| Failure::usage(format!("--until: {error}")))?;
+    }
     let mut search = Search { args, steps: Vec::new(), best: None, last: None, trouble: String::new() };
     let found = seek::seek(&bounds, &mut |value| search.step(value))?;
     search.record(&found, began)
