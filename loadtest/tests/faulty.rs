@@ -260,3 +260,43 @@ fn lost_and_double_deliveries_are_counted() {
         assert_eq!(times(&record, name, "count"), published as f64, "{name}");
     }
 }
+
+/// A delivery that comes when its publish has been told does not make it a second one.
+#[test]
+fn a_publish_is_told_once() {
+    for threads in ["1", "2"] {
+        let late = Act::After(Duration::from_millis(900));
+        let server = Server::broadcast(move |number| if number == 90 { late } else { Act::Echo });
+        let url = server.url();
+        let words = ["--rate", "10", "--warmup", "0", "--duration", "2s", "--timeout", "300ms"];
+        let record = measured(&[&["fanout", &url, "-n", "12", "--threads", threads], &words[..]].concat());
+        let published = count(&record, "published");
+        assert_eq!(server.tally.acts(|act| *act == late), 1);
+        assert_eq!([count(&record, "delivered"), count(&record, "lost")], [published * 12, 0]);
+        for name in ["first", "median", "last"] {
+            assert_eq!(times(&record, name, "count"), published as f64, "{name} of {threads} threads");
+        }
+    }
+}
+
+/// What a server makes up is no delivery, whatever it claims to be.
+#[test]
+fn forged_deliveries_are_nobodys() {
+    let forged = [
+        "0000ffffffff0000000000000001",
+        "0000ffffffff7fffffffffffffff",
+        "000000000001ffffffffffffffff",
+        "ffff000000000000000000000001",
+    ];
+    let server = Server::broadcast(move |number| match number {
+        50..54 => Act::Forge(forged[number as usize - 50]),
+        _ => Act::Echo,
+    });
+    let url = server.url();
+    let words = ["--rate", "20", "--warmup", "0", "--duration", "1s", "--timeout", "1s"];
+    let record = measured(&[&["fanout", &url, "-n", "6"], &words[..]].concat());
+    assert_eq!(server.tally.acts(|act| matches!(act, Act::Forge(_))), 4);
+    assert_eq!(errors(&record, "unasked message"), 4, "{}", record["errors"]);
+    assert_eq!(count(&record, "delivered"), count(&record, "published") * 6);
+    assert_eq!(["lost", "duplicate", "reordered", "wrong"].map(|name| count(&record, name)), [0; 4]);
+}

@@ -3,9 +3,10 @@
 //! A message carries its publisher, its number and its planned time, on the clock that all processes of the machine
 //! share, so a listener in any lane can tell how long it took. Refuses to know how the server spreads it: whatever one
 //! sends, all get. Invariants: a delivery is counted once, as delivered, a duplicate, or one behind its turn; a publish
-//! is told when all listeners of this lane that read have it, or when they have had their time.
+//! is told once, when all listeners of this lane that read have it, or when they have had their time; what a header says
+//! is believed only as far as it can be true.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use tidegate::{ConnId, ConnMap, Context, Message};
 
@@ -21,8 +22,12 @@ use crate::server::cpu::monotonic_ns;
 pub const HEADER: usize = 4 + 8 + 16;
 /// Publishes whose deliveries are gathered at once; beyond, the oldest is told as it is.
 const GROUPS_MAX: usize = 4_096;
+/// Publishes that are remembered as told, so that a delivery that comes after all does not make them begin again.
+const TOLD_MAX: usize = 16_384;
 /// Missing messages of one listener that are remembered, in case they come late after all.
 const MISSING_MAX: usize = 256;
+/// Nanoseconds for the deliveries of a publish whose first one came when its time was over.
+const LATE: u64 = 500_000_000;
 /// Messages published before the loop is looked after again.
 const PER_TURN: u32 = 256;
 
@@ -37,9 +42,18 @@ struct Ear {
     stalled: Option<u64>,
 }
 
+/// A connection that publishes: its number among those of all lanes, and that of its next message.
+struct Publisher {
+    conn: ConnId,
+    number: u32,
+    next: u32,
+}
+
 /// A publish as far as it has come.
 struct Group {
     planned: u64,
+    /// When it is told, whatever is missing then.
+    ends: u64,
     /// Microseconds from the planned time, of each delivery.
     delivered: Vec<u32>,
 }
@@ -57,8 +71,8 @@ pub struct FanoutRole {
     lanes: u32,
     seed: u64,
     timeout: u64,
-    /// This lane's publishers: their numbers in all lanes begin at `first`.
-    publishers: Vec<(ConnId, u32)>,
+    publishers: Vec<Publisher>,
+    /// How many this lane has; their numbers in all lanes begin at `first`.
     publishers_max: usize,
     first: u32,
     turn: usize,
@@ -70,6 +84,9 @@ pub struct FanoutRole {
     groups: HashMap<(u32, u32), Group>,
     /// The order in which groups began.
     order: VecDeque<(u32, u32)>,
+    /// Publishes that were told, the oldest first.
+    told: VecDeque<(u32, u32)>,
+    is_told: HashSet<(u32, u32)>,
     schedule: Option<Schedule>,
     loading: bool,
     scratch: Vec<u8>,
@@ -93,6 +110,8 @@ impl FanoutRole {
             chosen: false,
             groups: HashMap::new(),
             order: VecDeque::new(),
+            told: VecDeque::new(),
+            is_told: HashSet::new(),
             schedule: None,
             loading: false,
             scratch: Vec::new(),
@@ -105,11 +124,9 @@ impl FanoutRole {
             return;
         }
         self.turn = (self.turn + 1) % self.publishers.len();
-        let publisher = self.first + self.turn as u32;
-        let (conn, next) = &mut self.publishers[self.turn];
-        let (conn, number) = (*conn, *next);
+        let Publisher { conn, number: publisher, next } = &mut self.publishers[self.turn];
+        let (conn, text) = (*conn, format!("{publisher:04x}{next:08x}{planned:016x}"));
         *next += 1;
-        let text = format!("{publisher:04x}{number:08x}{planned:016x}");
         self.scratch.clear();
         self.scratch.extend_from_slice(text.as_bytes());
         self.scratch.resize((self.fanout.size as usize).max(HEADER), b'.');
@@ -126,7 +143,8 @@ impl FanoutRole {
         let Some(ear) = self.ears.get_mut(conn).filter(|ear| !ear.apart) else { return false };
         let Some(next) = ear.next.get_mut(header.publisher as usize) else { return false };
         if header.number >= *next {
-            for number in *next..header.number {
+            // Those further back would be forgotten at once.
+            for number in (*next).max(header.number.saturating_sub(MISSING_MAX as u32))..header.number {
                 if ear.missing.len() == MISSING_MAX {
                     ear.missing.pop_front();
                 }
@@ -150,16 +168,22 @@ impl FanoutRole {
         let span = now.saturating_sub(header.planned);
         desk.book.time_at(header.planned, Metric::Delivery, span);
         let key = (header.publisher, header.number);
+        if self.is_told.contains(&key) {
+            return;
+        }
         if !self.groups.contains_key(&key) {
             if self.groups.len() == GROUPS_MAX {
                 self.tell_oldest(desk);
             }
-            let group = Group { planned: header.planned, delivered: Vec::with_capacity(self.ears.len()) };
+            // One whose first delivery is late has still as long as is waited beyond the timeout at the end.
+            let ends = (header.planned + self.timeout + BEAT).max(now + LATE);
+            let delivered = Vec::with_capacity(self.ears.len());
+            let group = Group { planned: header.planned, ends, delivered };
             self.groups.insert(key, group);
             self.order.push_back(key);
         }
         let Some(group) = self.groups.get_mut(&key) else { return };
-        group.delivered.push(u32::try_from(span / 1_000).unwrap_or(u32::MAX));
+        group.delivered.push(u32::try_from(span.div_ceil(1_000)).unwrap_or(u32::MAX));
         if group.delivered.len() + self.apart >= self.ears.len() {
             self.tell(desk, key);
         }
@@ -176,6 +200,11 @@ impl FanoutRole {
     /// A publish is over: in a lone lane its figures are final, otherwise the other lanes have their part of it.
     fn tell(&mut self, desk: &mut Desk, key: (u32, u32)) {
         let Some(mut group) = self.groups.remove(&key) else { return };
+        if self.told.len() == TOLD_MAX {
+            self.told.pop_front().map(|oldest| self.is_told.remove(&oldest));
+        }
+        self.told.push_back(key);
+        self.is_told.insert(key);
         if self.lanes > 1 {
             let mut delivered = Times::default();
             group.delivered.iter().for_each(|&micros| delivered.record_micros(u64::from(micros)));
@@ -199,13 +228,16 @@ impl FanoutRole {
 }
 
 impl Header {
-    fn of(bytes: &[u8]) -> Option<Self> {
+    /// Of a message that came now: of one of so many publishers, planned before it came, and not the last one possible.
+    fn of(bytes: &[u8], publishers: u32, now: u64) -> Option<Self> {
         let text = std::str::from_utf8(bytes.get(..HEADER)?).ok()?;
-        Some(Header {
+        let header = Header {
             publisher: u32::from_str_radix(text.get(..4)?, 16).ok()?,
             number: u32::from_str_radix(text.get(4..12)?, 16).ok()?,
             planned: u64::from_str_radix(text.get(12..HEADER)?, 16).ok()?,
-        })
+        };
+        let can_be = header.publisher < publishers && header.planned <= now && header.number < u32::MAX;
+        can_be.then_some(header)
     }
 }
 
@@ -226,7 +258,8 @@ impl Play for FanoutRole {
 
     fn opened(&mut self, _: &mut Desk, _: &mut Context<'_>, conn: ConnId, _: u64) {
         if self.publishers.len() < self.publishers_max {
-            self.publishers.push((conn, 0));
+            let number = self.first + self.publishers.len() as u32;
+            self.publishers.push(Publisher { conn, number, next: 0 });
         } else {
             let next = vec![0; self.fanout.publishers as usize].into_boxed_slice();
             self.ears.insert(conn, Ear { next, missing: VecDeque::new(), apart: false, stalled: None });
@@ -236,7 +269,7 @@ impl Play for FanoutRole {
     fn message(&mut self, desk: &mut Desk, _: &mut Context<'_>, conn: ConnId, msg: &Message<'_>, now: u64) {
         desk.book.count(Count::Received, 1);
         desk.book.count(Count::ReceivedBytes, msg.len() as u64);
-        let Some(header) = Header::of(msg.as_bytes()) else {
+        let Some(header) = Header::of(msg.as_bytes(), self.fanout.publishers, now) else {
             return desk
                 .book
                 .error("unasked message", || format!("{} bytes that nobody published", msg.len()));
@@ -260,8 +293,8 @@ impl Play for FanoutRole {
                 desk.book.time(Metric::Fate, now.saturating_sub(since));
             }
         }
-        // Numbers of a publisher go on with whoever takes its place; there is none, so its turns are unsent.
-        self.publishers.retain(|(publisher, _)| *publisher != conn);
+        // The others take its turns, each under its own number; without any, turns are unsent.
+        self.publishers.retain(|publisher| publisher.conn != conn);
     }
 
     fn due(&self) -> Option<u64> {
@@ -283,7 +316,7 @@ impl Play for FanoutRole {
     fn beat(&mut self, desk: &mut Desk, _: &mut Context<'_>, now: u64) {
         while let Some(key) = self.order.front().copied() {
             match self.groups.get(&key) {
-                Some(group) if group.planned + self.timeout + BEAT > now => return,
+                Some(group) if group.ends > now => return,
                 // It has had its time, or was complete before.
                 _ => {
                     self.order.pop_front();
@@ -321,6 +354,8 @@ impl Play for FanoutRole {
         self.chosen = false;
         self.groups.clear();
         self.order.clear();
+        self.told.clear();
+        self.is_told.clear();
     }
 
     fn outstanding(&self) -> u64 {

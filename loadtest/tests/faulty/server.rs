@@ -36,6 +36,8 @@ pub enum Act {
     Swap,
     /// One byte of the answer is another one.
     Corrupt,
+    /// This, of as many bytes as the message, is delivered besides.
+    Forge(&'static str),
     /// The connection ends with this code instead.
     Close(u16),
     /// ... with a reset.
@@ -215,7 +217,7 @@ impl Shared {
                 *held = Some(message);
                 return Ok(true);
             }
-            Act::Echo | Act::Freeze(_) => socket.send(message)?,
+            Act::Echo | Act::Freeze(_) | Act::Forge(_) => socket.send(message)?,
             Act::After(time) => {
                 thread::sleep(time);
                 socket.send(message)?;
@@ -259,6 +261,14 @@ impl Shared {
                     Act::Twice => 2,
                     _ => 1,
                 };
+                match act {
+                    Act::After(time) => thread::sleep(time),
+                    Act::Forge(start) => {
+                        let forged = format!("{start:.<width$}", width = message.len());
+                        stream.write_all(&self::frame(&Message::text(forged)))?;
+                    }
+                    _ => {}
+                }
                 (0..times).try_for_each(|_| stream.write_all(&frame))?;
                 self.tally.did(act);
             }
