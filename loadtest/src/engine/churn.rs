@@ -44,7 +44,10 @@ impl ChurnRole {
     }
 
     fn begin(&mut self, desk: &mut Desk, cx: &mut Context<'_>, planned: u64, now: u64) {
-        self.alive += u64::from(desk.peers.dial(&mut desk.book, cx, planned, now));
+        let begun = desk.peers.dial(&mut desk.book, cx, planned, now);
+        self.alive += u64::from(begun);
+        // Without this its place would stay empty for the rest of the run.
+        self.again += u64::from(!begun && self.schedule.is_none());
     }
 }
 
