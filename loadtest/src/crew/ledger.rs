@@ -307,6 +307,10 @@ impl Ledger {
         if *parts as usize == self.lanes.len() {
             self.judge(key);
         }
+        // Those that are judged leave their places at once, or these would grow with the run.
+        while self.order.front().is_some_and(|oldest| !self.publishes.contains_key(oldest)) {
+            self.order.pop_front();
+        }
     }
 
     /// No more reports will come.
@@ -402,6 +406,7 @@ mod tests {
         assert_eq!(phase.times(Metric::First).max(), 5.0);
         assert_eq!(phase.times(Metric::Median).max(), 10.0);
         assert_eq!(phase.times(Metric::Last).max(), 90.0);
+        assert!(ledger.order.is_empty());
         ledger.publish(part(&[1]));
         ledger.close();
         assert_eq!(ledger.phase(4).times(Metric::Last).count(), 2);
