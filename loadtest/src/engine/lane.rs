@@ -292,7 +292,8 @@ impl<'a> Lane<'a> {
                 }
                 Ok(Step::Drop) => {
                     (self.server, self.alarm) = fresh_loop(self.setup)?;
-                    desk.peers.forget(now);
+                    // Closing a hundred thousand sockets takes its time; return counts from when it is done.
+                    desk.peers.forget(monotonic_ns());
                     play.forget();
                 }
                 Ok(Step::Finish) | Err(TryRecvError::Disconnected) => {
