@@ -19,7 +19,7 @@ use crate::server::cpu::monotonic_ns;
 /// Messages sent before the loop is looked after again.
 const PER_TURN: u32 = 1_024;
 /// Messages of one lane that wait for their answers, at most; those planned beyond are counted as unsent.
-const OUTSTANDING_MAX: u64 = 1 << 20;
+pub const OUTSTANDING_MAX: u64 = 1 << 20;
 /// How far back an answer is recognised as one that has come before.
 const WINDOW: u32 = 1_024;
 /// Lost messages of one connection that are remembered, in case they come late after all: as far back as answers are
@@ -29,7 +29,7 @@ const SKIPPED_MAX: usize = WINDOW as usize;
 const SWEEP_BEATS: usize = 50;
 
 /// A message on its way.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Sent {
     planned: u64,
     actual: u64,
@@ -44,8 +44,8 @@ struct Line {
     first: u32,
     /// The number behind the last one that was answered.
     answered: u32,
-    /// Lost ones: number, planned time.
-    skipped: VecDeque<(u32, u64)>,
+    /// Lost ones, by their numbers.
+    skipped: VecDeque<(u32, Sent)>,
 }
 
 /// What a message that came turned out to be.
@@ -55,7 +55,7 @@ enum Answer {
     To(usize),
     /// One that had been given up; `behind` when a later one was answered before it.
     Late {
-        planned: u64,
+        sent: Sent,
         behind: bool,
     },
     Again,
@@ -142,7 +142,7 @@ impl EchoRole {
             return Answer::Wrong;
         }
         let place = line.skipped.iter().position(|(skipped, _)| *skipped == number);
-        let Some((_, planned)) = place.and_then(|place| line.skipped.remove(place)) else {
+        let Some((_, sent)) = place.and_then(|place| line.skipped.remove(place)) else {
             return Answer::Again;
         };
         let ahead = number.wrapping_sub(line.answered);
@@ -151,7 +151,7 @@ impl EchoRole {
         if !behind {
             line.answered = number.wrapping_add(1);
         }
-        Answer::Late { planned, behind }
+        Answer::Late { sent, behind }
     }
 
     /// Takes the first message of this connection off the queue.
@@ -171,7 +171,7 @@ impl EchoRole {
             if line.skipped.len() == SKIPPED_MAX {
                 line.skipped.pop_front();
             }
-            line.skipped.push_back((line.first.wrapping_sub(1), sent.planned));
+            line.skipped.push_back((line.first.wrapping_sub(1), sent));
         }
     }
 
@@ -228,11 +228,12 @@ impl Play for EchoRole {
                     book.time_at(sent.planned, Metric::Raw, now.saturating_sub(sent.actual));
                 }
             }
-            Answer::Late { planned, behind } => {
+            Answer::Late { sent: Sent { planned, actual }, behind } => {
                 desk.book.uncount_at(planned, Count::Lost);
                 desk.book.count_at(planned, Count::Answered, 1);
                 desk.book.count_at(planned, Count::Reordered, u64::from(behind));
                 desk.book.time_at(planned, Metric::Latency, now.saturating_sub(planned));
+                desk.book.time_at(planned, Metric::Raw, now.saturating_sub(actual));
             }
             Answer::Again => desk.book.count(Count::Duplicate, 1),
             Answer::Wrong => self.wrong(desk, conn, msg.as_bytes()),

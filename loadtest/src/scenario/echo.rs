@@ -3,6 +3,7 @@
 use tidegate::program::failure::Failure;
 
 use crate::cli::{self, Pacing};
+use crate::engine::echo::OUTSTANDING_MAX;
 use crate::order::{Count, Echo, Metric, Pace, Role};
 use crate::record::{Combine, Figure, Record, Unit};
 use crate::run::draft::Draft;
@@ -14,6 +15,14 @@ use crate::run::{Run, Wanted};
 /// When the run cannot be made.
 pub fn run(args: &cli::Echo) -> Result<Record, Failure> {
     let pace = pace(&args.pacing, args.connections);
+    let most = OUTSTANDING_MAX.saturating_mul(args.common.threads);
+    if matches!(pace, Pace::Closed { .. }) && args.pacing.depth.saturating_mul(args.connections) > most {
+        return Err(Failure::usage(format!(
+            "--depth {} on {} connections: at most {OUTSTANDING_MAX} messages on the way per thread; give less of \
+             either, or more --threads",
+            args.pacing.depth, args.connections
+        )));
+    }
     let role = Role::Echo(Echo { mix: args.size.clone(), binary: args.binary, pace });
     let wanted = Wanted::new("echo", role, args.connections);
     let mut run = Run::start(&args.common, wanted)?;
