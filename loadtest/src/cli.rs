@@ -13,6 +13,9 @@ use tidegate::program::units;
 use crate::gate::Gate;
 use crate::mix::Mix;
 
+/// The longest time that can be asked for: far from where clocks and sums of times end.
+const LONGEST: Duration = Duration::from_secs(30 * 24 * 3_600);
+
 /// Measures WebSocket servers, and says when its own figures cannot be believed.
 #[derive(Debug, Parser)]
 #[command(name = "loadtest", version, disable_help_subcommand = true, max_term_width = 110)]
@@ -94,7 +97,7 @@ pub struct Common {
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = span, help_heading = "Connection")]
     pub timeout: Duration,
     /// Send a ping on each connection this often; 0 sends none
-    #[arg(long, value_name = "TIME", default_value = "0", value_parser = units::parse_time, help_heading = "Connection")]
+    #[arg(long, value_name = "TIME", default_value = "0", value_parser = pause, help_heading = "Connection")]
     pub ping: Duration,
     /// Start this server for the run, and stop it after; {port} is replaced by the URL's port
     #[arg(long, value_name = "COMMAND", help_heading = "Server")]
@@ -177,7 +180,7 @@ pub struct Times {
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = span)]
     pub duration: Duration,
     /// Load before it that is not measured
-    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = units::parse_time)]
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = pause)]
     pub warmup: Duration,
     /// Connections begun per second at the start; by default as fast as it goes
     #[arg(long, value_name = "PER SECOND", value_parser = rate)]
@@ -287,7 +290,7 @@ pub struct Churn {
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = span)]
     pub duration: Duration,
     /// Load before it that is not measured
-    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = units::parse_time)]
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = pause)]
     pub warmup: Duration,
 }
 
@@ -304,7 +307,7 @@ pub struct Slow {
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = span)]
     pub duration: Duration,
     /// Load before them that is not measured
-    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = units::parse_time)]
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = pause)]
     pub warmup: Duration,
     /// Connections begun per second at the start; by default as fast as it goes
     #[arg(long, value_name = "PER SECOND", value_parser = rate)]
@@ -406,7 +409,7 @@ pub struct Search {
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = span)]
     pub duration: Duration,
     /// Load before each that is not measured
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = units::parse_time)]
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = pause)]
     pub warmup: Duration,
 }
 
@@ -511,8 +514,17 @@ fn positive(text: &str) -> Result<u64, String> {
 fn span(text: &str) -> Result<Duration, String> {
     match units::parse_span(text)? {
         Duration::ZERO => Err("must be longer than nothing".into()),
-        span => Ok(span),
+        span => in_bounds(span),
     }
+}
+
+/// A time that may be nothing.
+fn pause(text: &str) -> Result<Duration, String> {
+    in_bounds(units::parse_time(text)?)
+}
+
+fn in_bounds(time: Duration) -> Result<Duration, String> {
+    if time <= LONGEST { Ok(time) } else { Err("must be at most 30 days".into()) }
 }
 
 /// So many per second; what takes longer than a day or comes faster than the clock ticks is a slip of the pen.

@@ -97,8 +97,9 @@ fn dropped_messages_are_lost() {
 fn a_late_answer_is_an_answer() {
     let late = Act::After(Duration::from_millis(900));
     let server = Server::echo(move |number| if number == 200 { late } else { Act::Echo });
-    let record = echo(&server, &["--connections", "1", "--timeout", "100ms"]);
+    let record = echo(&server, &["--connections", "1", "--rate", "200", "--timeout", "100ms"]);
     adds_up(&server, &record);
+    assert_eq!(times(&record, "raw", "count"), times(&record, "latency", "count"));
     assert_eq!(server.tally.acts(|act| *act == late), 1);
     assert_eq!(["lost", "reordered", "duplicate", "wrong"].map(|name| count(&record, name)), [0; 4]);
     assert!(figure(&record, "max") >= 900.0 * MILLISECOND);
@@ -299,4 +300,34 @@ fn forged_deliveries_are_nobodys() {
     assert_eq!(errors(&record, "unasked message"), 4, "{}", record["errors"]);
     assert_eq!(count(&record, "delivered"), count(&record, "published") * 6);
     assert_eq!(["lost", "duplicate", "reordered", "wrong"].map(|name| count(&record, name)), [0; 4]);
+}
+
+/// Handshakes that were planned in the measured time are measured, however late they come.
+#[test]
+fn late_handshakes_count_where_they_were_planned() {
+    let server = Server::doorman(|_| Welcome::Late(Duration::from_millis(400)));
+    let url = server.url();
+    let words = ["churn", &url, "-n", "100", "--rate", "50", "--warmup", "0", "--duration", "1s"];
+    let record = measured(&words);
+    let opened = count(&record, "opened");
+    assert_eq!(opened, server.tally.connections.load(Ordering::SeqCst));
+    for name in ["connect", "tcp", "upgrade"] {
+        assert_eq!(times(&record, name, "count"), opened as f64, "{name}");
+    }
+    assert!(times(&record, "connect", "min_us") >= 400.0 * MILLISECOND);
+}
+
+/// What would never end, or hold more than a machine has, is refused in a line.
+#[test]
+fn what_is_out_of_bounds_is_refused() {
+    for (words, expected) in [
+        (["--timeout", "100000d"], "at most 30 days"),
+        (["--warmup", "100000d"], "at most 30 days"),
+        (["--depth", "4G"], "messages on the way"),
+        (["--fail-if", "p99>+10%"], "give --baseline"),
+    ] {
+        let output = loadtest(&[&["echo", "ws://127.0.0.1:1/"], &words[..]].concat());
+        assert_eq!(output.code(), Some(2), "{words:?}: {output:?}");
+        assert!(output.stderr.contains(expected), "{words:?}: {output:?}");
+    }
 }

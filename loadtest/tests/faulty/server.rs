@@ -50,6 +50,8 @@ pub enum Act {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Welcome {
     Accept,
+    /// So much later.
+    Late(Duration),
     /// This answer instead of an upgrade.
     Say(&'static str),
     /// No answer at all.
@@ -153,6 +155,7 @@ impl Shared {
         self.tally.welcomes.lock().unwrap().push(welcome);
         match welcome {
             Welcome::Accept => {}
+            Welcome::Late(time) => thread::sleep(time),
             Welcome::Silence => {
                 let mut rest = Vec::new();
                 stream.read_to_end(&mut rest)?;
