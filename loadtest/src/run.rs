@@ -281,7 +281,8 @@ impl Run {
     /// # Errors
     /// When the user interrupts it, or the workers have died.
     pub fn drain(&mut self) -> Result<(), Failure> {
-        let patience = self.common.timeout + Duration::from_secs(1);
+        // Connections on their way are waited for as messages are.
+        let patience = self.common.timeout.max(self.common.connect_timeout) + Duration::from_secs(1);
         self.phase("last answers", false, patience)?;
         self.crew.ledger.expect();
         self.until(patience, &|ledger| ledger.settled() && ledger.outstanding() == 0)?;

@@ -15,6 +15,7 @@ use tidegate::{Closed, ConnId, ConnMap, Connect, Context};
 use super::book::Book;
 use super::ends;
 use crate::order::{Count, Metric, Setup, Target, share};
+use crate::server::cpu::monotonic_ns;
 
 /// Connections begun per turn of the loop, at most; the rest keep their planned times.
 const DIALS_PER_TURN: u32 = 256;
@@ -85,7 +86,7 @@ struct Plan {
 impl Plan {
     fn due(&self) -> Option<u64> {
         let index = (self.made - self.before) as f64;
-        (self.made < self.goal).then(|| self.start + (index * self.gap) as u64)
+        (self.made < self.goal).then(|| self.start.saturating_add((index * self.gap) as u64))
     }
 }
 
@@ -182,6 +183,8 @@ impl Peers {
             if self.due().is_none_or(|at| at > now) {
                 return;
             }
+            // Read for each: those at the end of a turn wait for those before them.
+            let now = monotonic_ns();
             match self.plan.due().filter(|at| *at <= now) {
                 Some(at) => {
                     self.plan.made += 1;
@@ -246,7 +249,7 @@ impl Peers {
     /// The TCP connection is made.
     pub fn connected(&mut self, book: &mut Book, conn: ConnId, now: u64) {
         if let Some(peer) = self.table.get_mut(conn) {
-            book.time(Metric::Tcp, now.saturating_sub(peer.since));
+            book.time_at(peer.planned, Metric::Tcp, now.saturating_sub(peer.since));
             peer.since = now;
         }
     }
@@ -258,8 +261,9 @@ impl Peers {
         self.dialing -= 1;
         self.open.push(conn);
         book.count(Count::Opened, 1);
-        book.time(Metric::Upgrade, now.saturating_sub(peer.since));
-        book.time(Metric::Connect, now.saturating_sub(peer.planned));
+        // They belong to when it was planned: a server that answers after the end of a phase must not look better for it.
+        book.time_at(peer.planned, Metric::Upgrade, now.saturating_sub(peer.since));
+        book.time_at(peer.planned, Metric::Connect, now.saturating_sub(peer.planned));
         if let Some(dropped) = self.dropped {
             book.time(Metric::Recovery, now.saturating_sub(dropped));
         }
