@@ -257,9 +257,11 @@ impl<'a> Lane<'a> {
         }
         desk.peers.work(&mut desk.book, &mut cx, now);
         if now >= self.next_beat {
-            desk.book.time(Metric::Lag, now - self.next_beat);
-            // One that was missed is one late beat, not many.
-            self.next_beat = now - (now - self.next_beat) % BEAT + BEAT;
+            // Each one that was missed was late too: a loop that stands still must not be asked less often for it.
+            while self.next_beat <= now {
+                desk.book.time(Metric::Lag, now - self.next_beat);
+                self.next_beat += BEAT;
+            }
             play.beat(desk, &mut cx, now);
         }
         if now >= self.next_report {
@@ -293,8 +295,11 @@ impl<'a> Lane<'a> {
                 Ok(Step::Drop) => {
                     (self.server, self.alarm) = fresh_loop(self.setup)?;
                     // Closing a hundred thousand sockets takes its time; return counts from when it is done.
-                    desk.peers.forget(monotonic_ns());
+                    let gone = monotonic_ns();
+                    desk.peers.forget(gone);
                     play.forget();
+                    // It was our wish, and nobody waited for us meanwhile.
+                    self.next_beat = gone + BEAT;
                 }
                 Ok(Step::Finish) | Err(TryRecvError::Disconnected) => {
                     self.say_goodbye(now);
