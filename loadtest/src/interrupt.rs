@@ -1,4 +1,4 @@
-//! The user's Ctrl-C: noticed between two steps of a run, so that servers and workers are ended in good order.
+//! The user's Ctrl-C, or the end of the terminal: noticed between two steps of a run, so that servers and workers are ended in good order.
 //!
 //! Invariant: the first one ends the run with one line; workers leave it to their parent.
 
@@ -6,18 +6,29 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use tidegate::program::failure::Failure;
 
 static ASKED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 
-/// From now on Ctrl-C and SIGTERM only leave a note.
+/// From now on Ctrl-C, SIGTERM and SIGHUP only leave a note.
 pub fn heed() {
     let asked = ASKED.get_or_init(Arc::default);
-    for signal in [SIGINT, SIGTERM] {
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        // Under nohup(1) it is ignored, and stays so.
+        if signal == SIGHUP && hangup_ignored() {
+            continue;
+        }
         // Were it refused, the signal would end the program as it always did.
         let _ = signal_hook::flag::register(signal, Arc::clone(asked));
     }
+}
+
+/// Whether we were started with SIGHUP ignored: the lowest bit of that mask (proc_pid_status(5)).
+fn hangup_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }
 
 /// # Errors
