@@ -137,7 +137,7 @@ impl Crew {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => thread::sleep(deadline.min(next_tick) - now),
             }
-            if self.workers.iter().all(|worker| worker.ended) {
+            if self.workers.iter().all(|worker| worker.ended) || self.ledger.deserted() {
                 let why = self.ledger.troubles.first().map_or("they ended", |trouble| trouble.as_str());
                 return Err(Failure::refused(format!("no worker is left: {why}")));
             }
@@ -151,6 +151,8 @@ impl Crew {
             Heard::Told(Told::Publish(publish)) => self.ledger.publish(*publish),
             Heard::Told(Told::Done { .. }) => worker.done += 1,
             Heard::Told(Told::Failed { lane, why }) => {
+                // Nothing more comes from it, so nothing waits for it.
+                self.ledger.lost_lanes(lane..lane.saturating_add(1));
                 self.ledger.trouble(format!("lane {lane} of worker {} failed: {why}", number + 1));
             }
             Heard::Odd(line) => {

@@ -317,6 +317,18 @@ fn late_handshakes_count_where_they_were_planned() {
     assert!(times(&record, "connect", "min_us") >= 400.0 * MILLISECOND);
 }
 
+/// A lane that cannot begin says why at once, and not after the time in which it might have connected.
+#[test]
+fn lanes_that_cannot_begin_are_told() {
+    let server = Server::echo(|_| Act::Echo);
+    let output = loadtest(&["echo", &server.url(), "-n", "3", "--cpu", "1000000"]);
+    assert_eq!(output.code(), Some(1), "{output:?}");
+    assert!(
+        output.stderr.contains("no worker is left: lane 0 of worker 1 failed: CPU 1000000"),
+        "{output:?}"
+    );
+}
+
 /// What would never end, or hold more than a machine has, is refused in a line.
 #[test]
 fn what_is_out_of_bounds_is_refused() {

@@ -260,6 +260,11 @@ impl Ledger {
         held
     }
 
+    /// No lane is left.
+    pub fn deserted(&self) -> bool {
+        self.living().next().is_none()
+    }
+
     /// Something that must not have happened.
     pub fn trouble(&mut self, what: String) {
         self.troubles_count += 1;
