@@ -15,14 +15,7 @@ use crate::run::{Run, Wanted};
 /// When the run cannot be made.
 pub fn run(args: &cli::Echo) -> Result<Record, Failure> {
     let pace = pace(&args.pacing, args.connections);
-    let most = OUTSTANDING_MAX.saturating_mul(args.common.threads);
-    if matches!(pace, Pace::Closed { .. }) && args.pacing.depth.saturating_mul(args.connections) > most {
-        return Err(Failure::usage(format!(
-            "--depth {} on {} connections: at most {OUTSTANDING_MAX} messages on the way per thread; give less of \
-             either, or more --threads",
-            args.pacing.depth, args.connections
-        )));
-    }
+    bounded(args, pace)?;
     let role = Role::Echo(Echo { mix: args.size.clone(), binary: args.binary, pace });
     let wanted = Wanted::new("echo", role, args.connections);
     let mut run = Run::start(&args.common, wanted)?;
@@ -84,6 +77,19 @@ pub fn pace(pacing: &Pacing, connections: u64) -> Pace {
         Some(per_second) => Pace::Open { per_second, poisson: pacing.poisson },
         None => Pace::Closed { depth: u32::try_from(pacing.depth).unwrap_or(u32::MAX) },
     }
+}
+
+/// A closed loop sends what it may at once, however much that is.
+fn bounded(args: &cli::Echo, pace: Pace) -> Result<(), Failure> {
+    let (depth, connections) = (args.pacing.depth, args.connections);
+    let most = OUTSTANDING_MAX.saturating_mul(args.common.threads);
+    if matches!(pace, Pace::Open { .. }) || depth.saturating_mul(connections) <= most {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "--depth {depth} on {connections} connections: at most {OUTSTANDING_MAX} messages on the way per thread; \
+         give less of either, or more --threads"
+    )))
 }
 
 fn title(args: &cli::Echo, pace: Pace) -> String {
