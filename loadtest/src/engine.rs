@@ -6,6 +6,7 @@
 
 pub mod alarm;
 pub mod book;
+pub mod calendar;
 pub mod churn;
 pub mod echo;
 pub mod ends;

@@ -5,10 +5,10 @@
 
 use tidegate::{ConnId, Context, Message};
 
+use super::calendar::Calendar;
 use super::lane::{Desk, Play};
 use super::peers::Ended;
 use crate::order::{Churn, Count, Metric, Setup, share};
-use crate::schedule::Schedule;
 use crate::server::cpu::monotonic_ns;
 
 /// Connections begun before the loop is looked after again.
@@ -17,13 +17,9 @@ const PER_TURN: u32 = 256;
 /// See the module's text.
 pub struct ChurnRole {
     churn: Churn,
-    lane: u32,
-    lanes: u32,
-    seed: u64,
+    calendar: Calendar,
     concurrency: u64,
     alive: u64,
-    schedule: Option<Schedule>,
-    loading: bool,
     /// Those that failed are begun again with the next beat: a server that refuses all is not asked in a spin.
     again: u64,
 }
@@ -32,13 +28,9 @@ impl ChurnRole {
     pub fn new(setup: &Setup, churn: &Churn, lane: u32) -> Self {
         ChurnRole {
             churn: *churn,
-            lane,
-            lanes: setup.lanes,
-            seed: setup.seed,
+            calendar: Calendar::new(setup, lane),
             concurrency: share(u64::from(churn.concurrency), lane, setup.lanes).max(1),
             alive: 0,
-            schedule: None,
-            loading: false,
             again: 0,
         }
     }
@@ -47,25 +39,23 @@ impl ChurnRole {
         let begun = desk.peers.dial(&mut desk.book, cx, planned, now);
         self.alive += u64::from(begun);
         // Without this its place would stay empty for the rest of the run.
-        self.again += u64::from(!begun && self.schedule.is_none());
+        self.again += u64::from(!begun && !self.calendar.is_planned());
     }
 }
 
 impl Play for ChurnRole {
     fn load(&mut self, desk: &mut Desk, cx: &mut Context<'_>, on: bool, at: u64) {
-        let began = on && !self.loading;
-        self.loading = on;
         self.again = 0;
-        if !on {
-            self.schedule = None;
-        } else if began && let Some(rate) = self.churn.per_second {
-            self.schedule =
-                Schedule::of_lane(self.churn.poisson, rate, self.lane, self.lanes, at, self.seed).ok();
-        } else if began {
-            let now = monotonic_ns();
-            for _ in self.alive..self.concurrency {
-                self.begin(desk, cx, now, now);
-            }
+        if !self.calendar.turn(on) {
+            return;
+        }
+        if let Some(rate) = self.churn.per_second {
+            self.calendar.plan(self.churn.poisson, rate, at);
+            return;
+        }
+        let now = monotonic_ns();
+        for _ in self.alive..self.concurrency {
+            self.begin(desk, cx, now, now);
         }
     }
 
@@ -84,7 +74,7 @@ impl Play for ChurnRole {
 
     fn ended(&mut self, desk: &mut Desk, cx: &mut Context<'_>, _: ConnId, how: Ended, now: u64) {
         self.alive = self.alive.saturating_sub(1);
-        if !self.loading || self.schedule.is_some() {
+        if !self.calendar.is_on() || self.calendar.is_planned() {
             return;
         }
         if how == Ended::Left {
@@ -95,17 +85,12 @@ impl Play for ChurnRole {
     }
 
     fn due(&self) -> Option<u64> {
-        self.schedule.as_ref().map(Schedule::next_due)
+        self.calendar.due()
     }
 
     fn work(&mut self, desk: &mut Desk, cx: &mut Context<'_>, until: u64) {
         for _ in 0..PER_TURN {
-            let Some(schedule) = self.schedule.as_mut() else { return };
-            let planned = schedule.next_due();
-            if planned > until {
-                return;
-            }
-            schedule.advance();
+            let Some(planned) = self.calendar.next(until) else { return };
             let now = monotonic_ns();
             desk.book.time_at(planned, Metric::Slip, now.saturating_sub(planned));
             if self.alive < self.concurrency {

@@ -8,12 +8,12 @@ use std::collections::VecDeque;
 
 use tidegate::{ConnId, ConnMap, Context, Message};
 
+use super::calendar::Calendar;
 use super::lane::{Desk, Play};
 use super::payload::Payload;
 use super::peers::Ended;
 use crate::mix::Mix;
 use crate::order::{Count, Echo, Metric, Pace, Setup};
-use crate::schedule::Schedule;
 use crate::server::cpu::monotonic_ns;
 
 /// Messages sent before the loop is looked after again.
@@ -69,13 +69,9 @@ pub struct EchoRole {
     pace: Pace,
     payload: Payload,
     lines: ConnMap<Line>,
-    schedule: Option<Schedule>,
-    loading: bool,
+    calendar: Calendar,
     timeout: u64,
     outstanding: u64,
-    lane: u32,
-    lanes: u32,
-    seed: u64,
     swept: usize,
 }
 
@@ -87,13 +83,9 @@ impl EchoRole {
             pace: echo.pace,
             payload: Payload::new(echo.mix.largest()),
             lines: ConnMap::new(),
-            schedule: None,
-            loading: false,
+            calendar: Calendar::new(setup, lane),
             timeout: (setup.answer_timeout * 1e9) as u64,
             outstanding: 0,
-            lane,
-            lanes: setup.lanes,
-            seed: setup.seed,
             swept: 0,
         }
     }
@@ -118,7 +110,8 @@ impl EchoRole {
     /// Sends what a closed loop may send on this connection.
     fn refill(&mut self, desk: &mut Desk, cx: &mut Context<'_>, conn: ConnId, now: u64) {
         let Pace::Closed { depth } = self.pace else { return };
-        while self.loading && self.lines.get(conn).map_or(0, |line| line.sent.len()) < depth as usize {
+        while self.calendar.is_on() && self.lines.get(conn).map_or(0, |line| line.sent.len()) < depth as usize
+        {
             self.send(desk, cx, conn, now, now);
         }
     }
@@ -190,19 +183,15 @@ impl EchoRole {
 
 impl Play for EchoRole {
     fn load(&mut self, desk: &mut Desk, cx: &mut Context<'_>, on: bool, at: u64) {
-        let began = on && !self.loading;
-        self.loading = on;
+        if !self.calendar.turn(on) {
+            return;
+        }
         match self.pace {
-            _ if !on => self.schedule = None,
-            _ if !began => {}
+            Pace::Open { per_second, poisson } => self.calendar.plan(poisson, per_second, at),
             Pace::Closed { .. } => {
                 for conn in desk.peers.open().to_vec() {
                     self.refill(desk, cx, conn, monotonic_ns());
                 }
-            }
-            Pace::Open { per_second, poisson } => {
-                self.schedule =
-                    Schedule::of_lane(poisson, per_second, self.lane, self.lanes, at, self.seed).ok();
             }
         }
     }
@@ -249,17 +238,12 @@ impl Play for EchoRole {
     }
 
     fn due(&self) -> Option<u64> {
-        self.schedule.as_ref().map(Schedule::next_due)
+        self.calendar.due()
     }
 
     fn work(&mut self, desk: &mut Desk, cx: &mut Context<'_>, until: u64) {
         for _ in 0..PER_TURN {
-            let Some(schedule) = self.schedule.as_mut() else { return };
-            let planned = schedule.next_due();
-            if planned > until {
-                return;
-            }
-            schedule.advance();
+            let Some(planned) = self.calendar.next(until) else { return };
             match desk.peers.round_robin() {
                 Some(conn) if self.outstanding < OUTSTANDING_MAX => {
                     let now = monotonic_ns();

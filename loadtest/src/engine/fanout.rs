@@ -10,12 +10,12 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use tidegate::{ConnId, ConnMap, Context, Message};
 
+use super::calendar::Calendar;
 use super::lane::{BEAT, Desk, Play};
 use super::peers::Ended;
 use crate::order::{Count, Fanout, Metric, Publish, Setup, share};
 use crate::record::Times;
 use crate::record::times::Bare;
-use crate::schedule::Schedule;
 use crate::server::cpu::monotonic_ns;
 
 /// Bytes of the header: publisher, number, planned time in hexadecimal digits. No message is shorter.
@@ -69,7 +69,6 @@ pub struct FanoutRole {
     fanout: Fanout,
     lane: u32,
     lanes: u32,
-    seed: u64,
     timeout: u64,
     publishers: Vec<Publisher>,
     /// How many this lane has; their numbers in all lanes begin at `first`.
@@ -87,8 +86,7 @@ pub struct FanoutRole {
     /// Publishes that were told, the oldest first.
     told: VecDeque<(u32, u32)>,
     is_told: HashSet<(u32, u32)>,
-    schedule: Option<Schedule>,
-    loading: bool,
+    calendar: Calendar,
     scratch: Vec<u8>,
 }
 
@@ -99,7 +97,6 @@ impl FanoutRole {
             fanout: *fanout,
             lane,
             lanes: setup.lanes,
-            seed: setup.seed,
             timeout: (setup.answer_timeout * 1e9) as u64,
             publishers: Vec::new(),
             publishers_max: part(lane) as usize,
@@ -112,8 +109,7 @@ impl FanoutRole {
             order: VecDeque::new(),
             told: VecDeque::new(),
             is_told: HashSet::new(),
-            schedule: None,
-            loading: false,
+            calendar: Calendar::new(setup, lane),
             scratch: Vec::new(),
         }
     }
@@ -243,16 +239,10 @@ impl Header {
 
 impl Play for FanoutRole {
     fn load(&mut self, _: &mut Desk, _: &mut Context<'_>, on: bool, at: u64) {
-        let began = on && !self.loading;
-        self.loading = on;
-        if !on {
-            self.schedule = None;
-        } else if began && self.publishers_max > 0 {
+        if self.calendar.turn(on) && self.publishers_max > 0 {
             // The rate is that of all publishers, of which this lane may have more or fewer than its share.
             let own = self.fanout.per_second * self.publishers_max as f64 / f64::from(self.fanout.publishers);
-            let all = own * f64::from(self.lanes);
-            self.schedule =
-                Schedule::of_lane(self.fanout.poisson, all, self.lane, self.lanes, at, self.seed).ok();
+            self.calendar.plan(self.fanout.poisson, own * f64::from(self.lanes), at);
         }
     }
 
@@ -298,17 +288,12 @@ impl Play for FanoutRole {
     }
 
     fn due(&self) -> Option<u64> {
-        self.schedule.as_ref().map(Schedule::next_due)
+        self.calendar.due()
     }
 
     fn work(&mut self, desk: &mut Desk, cx: &mut Context<'_>, until: u64) {
         for _ in 0..PER_TURN {
-            let Some(schedule) = self.schedule.as_mut() else { return };
-            let planned = schedule.next_due();
-            if planned > until {
-                return;
-            }
-            schedule.advance();
+            let Some(planned) = self.calendar.next(until) else { return };
             self.publish(desk, cx, planned, monotonic_ns());
         }
     }

@@ -78,6 +78,18 @@ impl<'a> Draft<'a> {
         self.put(Figure::new(name, value, Unit::Count).combine(Combine::Sum).less_is_better());
     }
 
+    /// Messages of the measured phases that came as they should not, or were never sent.
+    pub fn disorder(&mut self) {
+        for (name, what) in [
+            ("duplicate", Count::Duplicate),
+            ("reordered", Count::Reordered),
+            ("wrong", Count::Wrong),
+            ("unsent", Count::Unsent),
+        ] {
+            self.bad(name, what);
+        }
+    }
+
     /// A histogram and its quantiles; `prefix` stands before their names.
     pub fn times(&mut self, name: &str, prefix: &str, times: &Times) {
         if times.is_empty() {
@@ -146,14 +158,15 @@ impl<'a> Draft<'a> {
         let marks = &self.finished.marks;
         let (Some(first), Some(last)) = (marks.first(), marks.last()) else { return };
         let change = last.kernel.since(&first.kernel);
-        for (name, value) in [
-            ("listen_overflows", change.listen_overflows),
-            ("listen_drops", change.listen_drops),
-            ("syncookies", change.syncookies_sent),
-            ("retransmits", change.retransmits),
+        // Of listeners there is one machine that knows; packets are sent again by each.
+        for (name, value, combine) in [
+            ("listen_overflows", change.listen_overflows, Combine::Max),
+            ("listen_drops", change.listen_drops, Combine::Max),
+            ("syncookies", change.syncookies_sent, Combine::Max),
+            ("retransmits", change.retransmits, Combine::Sum),
         ] {
             if let Some(value) = value {
-                self.put(Figure::new(name, value as f64, Unit::Count).combine(Combine::Max).less_is_better());
+                self.put(Figure::new(name, value as f64, Unit::Count).combine(combine).less_is_better());
             }
         }
         if let Some((stolen, ticks)) = change.ticks_stolen.zip(change.ticks).filter(|(_, ticks)| *ticks > 0) {

@@ -17,6 +17,13 @@ const PER_SECOND_MAX: u64 = 2_000;
 /// When the run cannot be made.
 pub fn run(args: &cli::Churn) -> Result<Record, Failure> {
     let concurrency = u32::try_from(args.connections).unwrap_or(u32::MAX);
+    let lanes = args.common.threads.max(args.common.workers.unwrap_or(1));
+    if args.connections < lanes {
+        return Err(Failure::usage(format!(
+            "--connections {}: each of {lanes} threads keeps at least one alive; give {lanes} or more",
+            args.connections
+        )));
+    }
     let churn = Churn { per_second: args.rate, poisson: args.poisson, concurrency, abort: args.abort };
     let seconds = (args.duration + args.warmup).as_secs_f64().min(60.0);
     let per_second = args.rate.unwrap_or(PER_SECOND_MAX as f64);

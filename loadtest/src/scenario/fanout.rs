@@ -36,14 +36,7 @@ pub fn run(args: &cli::Fanout) -> Result<Record, Failure> {
     }
     let lost = (published * args.spread.subscribers as f64 - delivered).max(0.0);
     draft.put(Figure::new("lost", lost, Unit::Count).combine(Combine::Sum).less_is_better());
-    for (name, what) in [
-        ("duplicate", Count::Duplicate),
-        ("reordered", Count::Reordered),
-        ("wrong", Count::Wrong),
-        ("unsent", Count::Unsent),
-    ] {
-        draft.bad(name, what);
-    }
+    draft.disorder();
     draft.connections();
     draft.server(&[phase], Some(("delivery", "delivered", delivered)));
     draft.kernel();

@@ -49,14 +49,7 @@ pub fn run(args: &cli::Slow) -> Result<Record, Failure> {
     healthy(&mut draft, &finished, &parts, args.spread.subscribers);
     stalled(&mut draft, &finished, &parts);
     memory(&mut draft, &finished, &parts);
-    for (name, what) in [
-        ("duplicate", Count::Duplicate),
-        ("reordered", Count::Reordered),
-        ("wrong", Count::Wrong),
-        ("unsent", Count::Unsent),
-    ] {
-        draft.bad(name, what);
-    }
+    draft.disorder();
     draft.connections();
     let delivered = draft.measured.count(Count::Delivered) as f64;
     draft.server(&parts.phases, Some(("delivery", "delivered", delivered)));
