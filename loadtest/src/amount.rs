@@ -135,27 +135,34 @@ impl fmt::Display for Amount {
     }
 }
 
+/// The larger and smaller units of a unit: how much one of them is, and its name.
+pub fn steps(unit: Unit) -> &'static [(f64, &'static str)] {
+    match unit {
+        Unit::Microseconds => &[(1e-3, "ns"), (1.0, "µs"), (1e3, "ms"), (1e6, "s")],
+        Unit::Seconds => &[(1e-9, "ns"), (1e-6, "µs"), (1e-3, "ms"), (1.0, "s")],
+        Unit::Bytes => &[
+            (1.0, "B"),
+            (1024.0, "KiB"),
+            (1_048_576.0, "MiB"),
+            (1_073_741_824.0, "GiB"),
+            (1_099_511_627_776.0, "TiB"),
+        ],
+        Unit::PerSecond => &[(1.0, "/s"), (1e3, "k/s"), (1e6, "M/s"), (1e9, "G/s")],
+        Unit::Share => &[(0.01, "%")],
+        Unit::Count | Unit::Ratio => &[(1.0, "")],
+    }
+}
+
 /// A figure's value for people, rounded to this many digits, but never to fewer than stand before the point.
 pub fn show(value: f64, unit: Unit, digits: usize) -> String {
-    let steps: &[(f64, &str)] = match unit {
-        Unit::Microseconds => &[(1e-3, " ns"), (1.0, " µs"), (1e3, " ms"), (1e6, " s")],
-        Unit::Seconds => &[(1e-9, " ns"), (1e-6, " µs"), (1e-3, " ms"), (1.0, " s")],
-        Unit::Bytes => &[
-            (1.0, " B"),
-            (1024.0, " KiB"),
-            (1_048_576.0, " MiB"),
-            (1_073_741_824.0, " GiB"),
-            (1_099_511_627_776.0, " TiB"),
-        ],
-        Unit::PerSecond => &[(1.0, "/s"), (1e3, " k/s"), (1e6, " M/s"), (1e9, " G/s")],
-        Unit::Share => &[(0.01, " %")],
-        Unit::Count | Unit::Ratio => &[(1.0, "")],
-    };
+    let steps = steps(unit);
     let size = value.abs();
     // Nothing at all is shown in the unit itself: 0 µs, not 0 ns.
     let at = if size == 0.0 { 1.0 } else { size };
     let (step, name) = steps.iter().rev().find(|step| step.0 <= at).unwrap_or(&steps[0]);
-    format!("{}{name}", rounded(value / step, digits))
+    // A rate or a bare number stands close to what follows.
+    let space = if name.is_empty() || name.starts_with('/') { "" } else { " " };
+    format!("{}{space}{name}", rounded(value / step, digits))
 }
 
 /// To this many digits, without zeros at the end.

@@ -4,11 +4,10 @@
 //! be believed meet no demand and fail none; only a demand that cannot be judged at all ends with 2, valid or not.
 
 use std::fs::OpenOptions;
-use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
 
-use tidegate::program::failure::{Failure, print};
+use tidegate::program::failure::{Failure, colours, print};
 
 use crate::cli::{Common, Outputs, Scenario};
 use crate::gate::Gate;
@@ -128,10 +127,4 @@ pub fn save(path: &Path, content: &str) -> Result<(), Failure> {
     std::fs::write(path, content).map_err(|error| {
         Failure::refused(format!("cannot write {}: {error}; choose another place", path.display()))
     })
-}
-
-fn colours() -> bool {
-    // https://no-color.org: set and not empty turns colours off.
-    let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    std::io::stdout().is_terminal() && !unwanted
 }

@@ -32,7 +32,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::ErrorKind;
-use tidegate::program::failure::{Failure, complain, print};
+use tidegate::program::failure::{Failure, complain, print, printed};
 
 use cli::{Cli, Scenario};
 use conclude::{Wishes, conclude, save};
@@ -43,9 +43,7 @@ fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
-            // A reader that went away is no error.
-            let _ = error.print();
-            return ExitCode::SUCCESS;
+            return printed(error.print()).map_or_else(|failure| end(&failure), |()| ExitCode::SUCCESS);
         }
         Err(error) => return end(&Failure::command_line("loadtest", &error.to_string())),
     };

@@ -365,9 +365,8 @@ impl Watch {
             cpu.saturating_sub(had).as_secs_f64() / now.duration_since(before).max(TICK / 4).as_secs_f64()
         });
         self.cpu = cpu.map(|cpu| (now, cpu));
-        let recent =
-            ledger.series.points().last().map(|(_, point)| point.latency.clone()).unwrap_or_default();
-        let quantile = |q| (!recent.is_empty()).then(|| recent.quantile(q));
+        let recent = ledger.series.last().map(|point| &point.latency).filter(|times| !times.is_empty());
+        let quantile = |q| recent.map(|times| times.quantile(q));
         self.live.tick(&Levels {
             elapsed: self.began.elapsed(),
             open: ledger.open(),

@@ -5,6 +5,7 @@
 
 #![cfg(target_os = "linux")]
 
+mod harness;
 #[path = "harness/said.rs"]
 mod said;
 

@@ -5,6 +5,7 @@
 #![cfg(target_os = "linux")]
 
 mod embedded;
+mod harness;
 
 use std::time::Duration;
 

@@ -258,15 +258,13 @@ impl Hub {
 
     /// What is to be written to `index` next, `room` bytes at the most, in so many slices.
     pub fn outgoing<'a>(&'a self, index: u32, room: usize, slices: &mut [IoSlice<'a>; SLICES]) -> usize {
-        let cork: &[u8] = if self.corked == index { &self.cork[self.cork_sent..] } else { &[] };
-        match &self.slots.0[index as usize].conn.outbox {
-            Some(outbox) => outbox.gather(cork, room, slices),
-            None if cork.is_empty() || room == 0 => 0,
-            None => {
-                slices[0] = IoSlice::new(&cork[..cork.len().min(room)]);
-                1
-            }
+        if let Some(reply) = self.outgoing_reply(index, room) {
+            slices[0] = IoSlice::new(reply);
+            return usize::from(!reply.is_empty());
         }
+        let cork: &[u8] = if self.corked == index { &self.cork[self.cork_sent..] } else { &[] };
+        let outbox = &self.slots.0[index as usize].conn.outbox;
+        outbox.as_ref().map_or(0, |outbox| outbox.gather(cork, room, slices))
     }
 
     /// True when there is something to write to `index` now.

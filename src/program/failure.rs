@@ -5,7 +5,7 @@
 //! (there is a measurement, and it must not be believed).
 
 use std::fmt;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 /// An ending with an exit code other than 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +74,13 @@ pub fn complain(program: &str, text: impl fmt::Display) {
 pub fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     printed(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+}
+
+/// Whether standard output wants colours: it is a terminal, and the user has not turned them off.
+pub fn colours() -> bool {
+    // https://no-color.org: set and not empty turns colours off.
+    let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    io::stdout().is_terminal() && !unwanted
 }
 
 /// How writing to standard output went, for those that write themselves.

@@ -155,7 +155,11 @@ pub fn time(span: Duration) -> String {
 
 /// Prints a number with a comma between thousands, for tables that people read.
 pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
+    grouped_digits(&number.to_string())
+}
+
+/// Puts a comma between thousands of a number that is digits already.
+pub fn grouped_digits(digits: &str) -> String {
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.chars().enumerate() {
         if at > 0 && (digits.len() - at).is_multiple_of(3) {

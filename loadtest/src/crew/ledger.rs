@@ -66,6 +66,26 @@ impl Sum {
         self.times.get(&what).cloned().unwrap_or_default()
     }
 
+    /// The processor time of the busiest lane's thread, as a share of the time.
+    pub fn busiest(&self) -> f64 {
+        self.most(|(cpu, _, _)| cpu)
+    }
+
+    /// The largest share of the time that a lane's thread was ready and had no processor.
+    pub fn most_waiting(&self) -> f64 {
+        self.most(|(_, _, waited)| waited)
+    }
+
+    fn most(&self, of: fn((u64, u64, u64)) -> u64) -> f64 {
+        let shares = self.spent.values().map(|spent| of(*spent) as f64 / spent.1.max(1) as f64);
+        shares.fold(0.0, f64::max)
+    }
+
+    fn spend(&mut self, lane: u32, (cpu, wall, waited): (u64, u64, u64)) {
+        let spent = self.spent.entry(lane).or_default();
+        *spent = (spent.0 + cpu, spent.1 + wall, spent.2 + waited);
+    }
+
     fn add(&mut self, lane: u32, page: Page) {
         for (what, count) in page.counts {
             let sum = self.counts.entry(what).or_default();
@@ -81,24 +101,13 @@ impl Sum {
         for (kind, seen) in page.fates {
             self.fates.entry(kind).or_default().add(seen.count, &seen.example);
         }
-        let spent = self.spent.entry(lane).or_default();
-        *spent = (spent.0 + page.cpu, spent.1 + page.wall, spent.2 + page.waited);
+        self.spend(lane, (page.cpu, page.wall, page.waited));
     }
 
     /// Adds another phase to this one.
     pub fn merge(&mut self, other: &Sum) {
-        for (lane, (cpu, wall, waited)) in &other.spent {
-            let page = Page {
-                phase: 0,
-                counts: BTreeMap::new(),
-                times: BTreeMap::new(),
-                errors: BTreeMap::new(),
-                fates: BTreeMap::new(),
-                cpu: *cpu,
-                wall: *wall,
-                waited: *waited,
-            };
-            self.add(*lane, page);
+        for (lane, spent) in &other.spent {
+            self.spend(*lane, *spent);
         }
         for (what, count) in &other.counts {
             let sum = self.counts.entry(*what).or_default();
@@ -141,6 +150,11 @@ impl Series {
     /// Seconds since the beginning, and what happened in the stretch that begins there.
     pub fn points(&self) -> impl Iterator<Item = (f64, &Point)> {
         self.points.iter().enumerate().map(|(at, point)| (at as f64 * self.width as f64 / 1e9, point))
+    }
+
+    /// What happened in the last stretch.
+    pub fn last(&self) -> Option<&Point> {
+        self.points.last()
     }
 
     /// Seconds of one stretch.

@@ -3,6 +3,9 @@
 //! Refuses to know what is counted. Invariants: every value has a text, NaN and the infinite ones too; a share below one
 //! is never shown as 100 %, because the difference is what is asked for.
 
+use tidegate::program::units::grouped_digits;
+
+use crate::amount;
 use crate::record::{Figure, Unit};
 
 /// From here on, and below its counterpart, a number is written with an exponent.
@@ -105,21 +108,9 @@ impl Form {
     }
 }
 
+/// Rates stay whole, for they are compared with those that were asked for.
 fn steps(unit: Unit) -> &'static [Step] {
-    match unit {
-        Unit::Count | Unit::Ratio => &[(1.0, "")],
-        Unit::Microseconds => &[(1e-3, "ns"), (1.0, "µs"), (1e3, "ms"), (1e6, "s")],
-        Unit::Seconds => &[(1e-9, "ns"), (1e-6, "µs"), (1e-3, "ms"), (1.0, "s")],
-        Unit::Bytes => &[
-            (1.0, "B"),
-            (1024.0, "KiB"),
-            (1_048_576.0, "MiB"),
-            (1_073_741_824.0, "GiB"),
-            (1_099_511_627_776.0, "TiB"),
-        ],
-        Unit::PerSecond => &[(1.0, "/s")],
-        Unit::Share => &[(0.01, "%")],
-    }
+    if unit == Unit::PerSecond { &[(1.0, "/s")] } else { amount::steps(unit) }
 }
 
 /// The step under which a value has at most three digits before its point.
@@ -162,14 +153,7 @@ fn is_whole(value: f64) -> bool {
 fn grouped(digits: &str) -> String {
     let (sign, digits) = digits.strip_prefix('-').map_or(("", digits), |rest| ("-", rest));
     let (whole, fraction) = digits.split_at(digits.find('.').unwrap_or(digits.len()));
-    let mut text = sign.to_string();
-    for (at, digit) in whole.char_indices() {
-        if at > 0 && (whole.len() - at) % 3 == 0 {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text + fraction
+    format!("{sign}{}{fraction}", grouped_digits(whole))
 }
 
 fn with_suffix(digits: String, suffix: &str) -> String {

@@ -96,14 +96,18 @@ impl<'a> Draft<'a> {
             return;
         }
         for (quantile, millionths) in QUANTILES {
-            let value = times.quantile(f64::from(*millionths) / 1e6);
-            let combine = Combine::Quantile { of: name.into(), millionths: *millionths };
-            let figure = Figure::new(format!("{prefix}{quantile}"), value, Unit::Microseconds);
-            self.put(figure.combine(combine).less_is_better());
+            self.quantile(format!("{prefix}{quantile}"), name, times, *millionths);
         }
         let mean = Figure::new(format!("{prefix}mean"), times.mean(), Unit::Microseconds);
         self.put(mean.combine(Combine::Mean { of: name.into() }).less_is_better());
         self.record.times.insert(name.into(), times.clone());
+    }
+
+    /// One quantile of a histogram that the record has under the name `of`.
+    fn quantile(&mut self, name: String, of: &str, times: &Times, millionths: u32) {
+        let value = times.quantile(f64::from(millionths) / 1e6);
+        let combine = Combine::Quantile { of: of.into(), millionths };
+        self.put(Figure::new(name, value, Unit::Microseconds).combine(combine).less_is_better());
     }
 
     /// A histogram of the measured phases and its quantiles.
@@ -191,16 +195,11 @@ impl<'a> Draft<'a> {
         for metric in [Metric::Slip, Metric::Lag] {
             let times = self.measured.times(metric);
             if !times.is_empty() {
-                let combine = Combine::Quantile { of: metric.name().into(), millionths: 990_000 };
-                let figure =
-                    Figure::new(format!("{}_p99", metric.name()), times.quantile(0.99), Unit::Microseconds);
-                self.put(figure.combine(combine).less_is_better());
+                self.quantile(format!("{}_p99", metric.name()), metric.name(), &times, 990_000);
                 self.record.times.insert(metric.name().into(), times);
             }
         }
-        let busiest = self.measured.spent.values().map(|(cpu, wall, _)| *cpu as f64 / (*wall).max(1) as f64);
-        let busiest = busiest.fold(0.0, f64::max);
-        self.put(Figure::new("generator_cpu", busiest, Unit::Share).combine(Combine::Max));
+        self.put(Figure::new("generator_cpu", self.measured.busiest(), Unit::Share).combine(Combine::Max));
     }
 
     /// What happened over time: `rate` names what is counted per second.
@@ -241,6 +240,15 @@ impl<'a> Draft<'a> {
     pub fn table(&mut self, title: &str, columns: &[&str], rows: Vec<Vec<String>>) {
         let columns = columns.iter().map(|column| column.to_string()).collect();
         self.record.tables.push(Table { title: title.into(), columns, rows });
+    }
+
+    /// A table of what was seen, by kind; none when nothing was.
+    pub fn kinds(&mut self, title: &str, columns: [&str; 3], seen: BTreeMap<String, Seen>) {
+        let rows: Vec<Vec<String>> =
+            seen.into_iter().map(|(kind, seen)| vec![kind, seen.count.to_string(), seen.example]).collect();
+        if !rows.is_empty() {
+            self.table(title, &columns, rows);
+        }
     }
 
     /// A sentence for people.

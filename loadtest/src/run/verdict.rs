@@ -39,10 +39,9 @@ pub fn verdict(finished: &Finished, measured: &Sum) -> Verdict {
         "the generator's loop came back late: answers waited for it and not for the server; use less load per \
          thread, or processors of its own",
     );
-    let busiest = |share: fn(&(u64, u64, u64)) -> f64| measured.spent.values().map(share).fold(0.0, f64::max);
     check(
         "generator cpu",
-        busiest(|(cpu, wall, _)| *cpu as f64 / (*wall).max(1) as f64),
+        measured.busiest(),
         common.cpu_max,
         Unit::Share,
         "a thread of the generator had no processor time to spare: rates are its limit and not the server's; use \
@@ -50,7 +49,7 @@ pub fn verdict(finished: &Finished, measured: &Sum) -> Verdict {
     );
     check(
         "generator waiting",
-        busiest(|(_, wall, waited)| *waited as f64 / (*wall).max(1) as f64),
+        measured.most_waiting(),
         WAIT_MAX,
         Unit::Share,
         "other programs took the generator's processor away: latencies hold that; stop them, or keep processors free",

@@ -7,6 +7,7 @@ use tidegate::program::failure::Failure;
 use crate::cli;
 use crate::fit::{self, Fit};
 use crate::order::{Count, Metric, Role};
+use crate::output::number::plain_number;
 use crate::record::{Axis, Combine, Figure, Line, Plot, Record, Scale, Unit};
 use crate::run::draft::Draft;
 use crate::run::{Run, Wanted};
@@ -127,10 +128,9 @@ fn per_connection(draft: &mut Draft<'_>, stops: &[Stop]) {
         let fitted = ends.into_iter().flatten().map(|(x, _)| (*x, fit.line().at(*x))).collect();
         lines.push(Line { name: format!("{line}, fitted"), points: fitted, dots: false });
     }
-    let count = |value: f64| crate::output::number::plain_number(Unit::Count, value);
-    let bytes = |value: Option<f64>| {
-        value.map_or_else(|| "-".to_string(), |value| crate::output::number::plain_number(Unit::Bytes, value))
-    };
+    let count = |value: f64| plain_number(Unit::Count, value);
+    let bytes =
+        |value: Option<f64>| value.map_or_else(|| "-".to_string(), |value| plain_number(Unit::Bytes, value));
     let rows = stops.iter().map(|stop| {
         vec![count(stop.connections), bytes(stop.server), bytes(Some(stop.client)), bytes(stop.kernel)]
     });

@@ -148,10 +148,11 @@ fn stalled(draft: &mut Draft<'_>, finished: &Finished, parts: &Parts) {
     for (name, count) in [("stalled", stalled), ("stalled_ended", ended), ("stalled_alive", alive)] {
         draft.sum(name, count as f64, Unit::Count);
     }
-    draft.times("fate", "fate_", &ledger.all().times(Metric::Fate));
+    let all = ledger.all();
+    draft.times("fate", "fate_", &all.times(Metric::Fate));
     let paused: BTreeMap<String, Seen> = finished.sum(parts.phases[1]).fates;
     let mut rows: Vec<Vec<String>> = Vec::new();
-    for (kind, seen) in ledger.all().fates {
+    for (kind, seen) in all.fates {
         let during = paused.get(&kind).map_or(0, |seen| seen.count);
         let later = seen.count.saturating_sub(during);
         rows.push(vec![kind, seen.count.to_string(), during.to_string(), later.to_string(), seen.example]);

@@ -159,15 +159,7 @@ fn counts(draft: &mut Draft<'_>, finished: &Finished, rounds: &[u32]) {
     draft.sum("retried", draft.measured.count(Count::Retried) as f64, Unit::Count);
     draft.bad("refused", Count::Failed);
     draft.metric(Metric::Connect, "connect_");
-    let rows: Vec<Vec<String>> = draft
-        .measured
-        .errors
-        .iter()
-        .map(|(kind, seen)| vec![kind.clone(), seen.count.to_string(), seen.example.clone()])
-        .collect();
-    if !rows.is_empty() {
-        draft.table("Refusals", &["kind", "times", "the first of them"], rows);
-    }
+    draft.kinds("Refusals", ["kind", "times", "the first of them"], draft.measured.errors.clone());
     let overflows = rounds.iter().filter_map(|phase| {
         let (from, to) = finished.edges(*phase)?;
         to.kernel.since(&from.kernel).listen_overflows

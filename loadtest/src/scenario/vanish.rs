@@ -132,13 +132,9 @@ fn measure(
     draft.server(&[gone], None);
     draft.kernel();
     draft.generator();
-    let fates = finished.ledger.all().fates;
-    let rows: Vec<_> =
-        fates.into_iter().map(|(kind, seen)| vec![kind, seen.count.to_string(), seen.example]).collect();
     // Behind a link that was cut they find nothing: what the server sent is lost.
-    if !rows.is_empty() {
-        draft.table("What the peers found when they were back", &["end", "peers", "the first of them"], rows);
-    }
+    let columns = ["end", "peers", "the first of them"];
+    draft.kinds("What the peers found when they were back", columns, finished.ledger.all().fates);
     notes(&mut draft, args, ours, &looks);
     Ok(draft.record)
 }

@@ -6,18 +6,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tidegate::{Config, ConnId, Context, Handle, Handler, Message, Server, Turn};
 
-/// How long a run may take: never reached when all is well.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::harness::{PATIENCE, fresh, loadtest, record};
 
 /// What one sends, all get.
 pub struct Chat;
@@ -111,36 +106,13 @@ impl Record {
 /// business.
 #[track_caller]
 pub fn run(server: &Running, words: &str) -> Record {
-    static RUNS: AtomicU32 = AtomicU32::new(0);
-    let number = RUNS.fetch_add(1, Ordering::Relaxed);
-    let file: PathBuf =
-        std::env::temp_dir().join(format!("loadtest-rough-{}-{number}.json", std::process::id()));
+    let file = fresh(".json");
     let words = words.replace("{address}", &server.address.to_string());
-    let mut child = Command::new(env!("CARGO_BIN_EXE_loadtest"))
-        .args(words.split_ascii_whitespace())
-        .arg("--json")
-        .arg(&file)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let began = Instant::now();
-    let status = loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-        if began.elapsed() > PATIENCE {
-            let _ = child.kill();
-            let _ = child.wait();
-            panic!("in vain waited for the end of: loadtest {words}");
-        }
-        thread::sleep(Duration::from_millis(10));
-    };
-    assert!(matches!(status.code(), Some(0 | 3)), "loadtest {words}: {status}");
-    let text = fs::read_to_string(&file).unwrap();
+    let words: Vec<&str> = words.split_ascii_whitespace().chain(["--json", file.to_str().unwrap()]).collect();
+    let status = loadtest(&words).status;
+    assert!(matches!(status.code(), Some(0 | 3)), "loadtest {words:?}: {status}");
+    let json = record(&file);
     let _ = fs::remove_file(&file);
-    let json: Value = serde_json::from_str(&text).unwrap();
     let figures = json["figures"]
         .as_array()
         .unwrap()

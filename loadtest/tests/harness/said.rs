@@ -1,37 +1,16 @@
-//! What tests of the program share: a real `tidegate`, a free port, a run of `loadtest` with its record.
+//! A run of `loadtest` against a server that it starts itself: what it said, and its record if there is one.
 //!
-//! Refuses to judge a run. Invariant: what a test writes lies in a folder of its own and is removed after it.
+//! Refuses to judge a run. Invariant: a run that wrote no record has said why, and that is kept.
 
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::Value;
 
-/// The server's program, built on first use.
-fn program() -> &'static Path {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        let words = ["build", "--package", "tidegate", "--features", "cli", "--bin", "tidegate"];
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(words).arg("--message-format=json").current_dir(root).stderr(Stdio::inherit());
-        let built = cargo.output().unwrap();
-        assert!(built.status.success(), "tidegate could not be built");
-        let told = String::from_utf8(built.stdout).unwrap();
-        let mut paths = told.lines().filter_map(|line| {
-            let message: Value = serde_json::from_str(line).ok()?;
-            Some(PathBuf::from(message["executable"].as_str()?))
-        });
-        paths.next_back().unwrap()
-    })
-}
+use crate::harness::{self, fresh};
 
 /// A command that serves at the URL's port.
 pub fn serve() -> String {
-    format!("{} serve --bind 127.0.0.1:{{port}}", program().display())
+    format!("{} serve --bind 127.0.0.1:{{port}}", harness::tidegate().display())
 }
 
 /// The URL of a port that nobody listens on.
@@ -82,16 +61,10 @@ impl Said {
 
 /// Runs `loadtest scenario --json FILE words`.
 pub fn loadtest(scenario: &str, words: &[&str]) -> Said {
-    static RUNS: AtomicU64 = AtomicU64::new(0);
-    let number = RUNS.fetch_add(1, Ordering::Relaxed);
-    let folder = std::env::temp_dir().join(format!("loadtest-{}-{number}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    let file = folder.join("record.json");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_loadtest"));
-    let ended = command.arg(scenario).arg("--json").arg(&file).args(words).output().unwrap();
-    let record = std::fs::read(&file).map_or(Value::Null, |bytes| serde_json::from_slice(&bytes).unwrap());
-    std::fs::remove_dir_all(&folder).unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let (out, complaints) = (text(&ended.stdout), text(&ended.stderr));
-    Said { code: ended.status.code().unwrap_or(-1), out, complaints, record }
+    let file = fresh(".json");
+    let ended = harness::loadtest(&[&[scenario, "--json", file.to_str().unwrap()], words].concat());
+    let record = if file.exists() { harness::record(&file) } else { Value::Null };
+    let _ = std::fs::remove_file(&file);
+    let code = ended.code().unwrap_or(-1);
+    Said { code, out: ended.stdout, complaints: ended.stderr, record }
 }

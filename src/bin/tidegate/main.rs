@@ -7,7 +7,6 @@ mod apps;
 mod serve;
 mod settings;
 
-use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
@@ -87,9 +86,7 @@ fn examine(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     if matches.get_flag("json") {
         failure::print(&diagnosis.json())?;
     } else {
-        // https://no-color.org: set and not empty turns colours off.
-        let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        failure::print(&diagnosis.table(io::stdout().is_terminal() && !unwanted))?;
+        failure::print(&diagnosis.table(failure::colours()))?;
     }
     Ok(if diagnosis.enough { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
