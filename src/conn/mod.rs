@@ -381,24 +381,38 @@ impl Connection {
         }
     }
 
+    /// The next message of `input`, where it lies there whole and nothing stands in its way. So do most: nothing is kept,
+    /// nothing allocated, and no sum changes. `None`, and nothing taken, for everything else, good or bad.
+    pub fn next_whole<'b>(
+        &self,
+        input: &mut Input<'b>,
+        limits: &Limits,
+    ) -> Option<Result<Message<'b>, ProtocolError>> {
+        let plain = self.phase == Phase::Open
+            && self.received.is_none()
+            && !self.flags.has(Flags::HIGH | Flags::PAUSED | Flags::PARTS);
+        if !plain {
+            return None;
+        }
+        let longest = limits.message_max.min(usize::try_from(limits.frame_max).unwrap_or(usize::MAX));
+        let (opcode, payload) = frame::take_whole(input, self.role(), longest)?;
+        let kind = if opcode == Opcode::Text { Kind::Text } else { Kind::Binary };
+        if kind == Kind::Text && std::str::from_utf8(payload).is_err() {
+            return Some(Err(ProtocolError::BadText));
+        }
+        Some(Ok(Message { kind, payload: Cow::Borrowed(payload) }))
+    }
+
     fn next_arrival<'b>(&mut self, input: &mut Input<'b>, loan: &mut Loan<'_>) -> Option<Event<'b>> {
         if input.is_empty() {
             return None;
         }
-        let rules = self.rules(loan.limits);
-        let longest = loan.limits.message_max.min(usize::try_from(rules.frame_max).unwrap_or(usize::MAX));
-        // Most frames are whole messages that lie whole in the read buffer: nothing is kept, nothing allocated.
-        if self.received.is_none()
-            && !rules.discard
-            && !rules.parts
-            && let Some((opcode, payload)) = frame::take_whole(input, rules.role, longest)
-        {
-            let kind = if opcode == Opcode::Text { Kind::Text } else { Kind::Binary };
-            if kind == Kind::Text && std::str::from_utf8(payload).is_err() {
-                return Some(self.violate(ProtocolError::BadText, loan));
-            }
-            return Some(Event::Message(Message { kind, payload: Cow::Borrowed(payload) }));
+        match self.next_whole(input, loan.limits) {
+            Some(Ok(message)) => return Some(Event::Message(message)),
+            Some(Err(error)) => return Some(self.violate(error, loan)),
+            None => {}
         }
+        let rules = self.rules(loan.limits);
         let mut state = match self.received.take() {
             Some(state) => state,
             None => Box::new(Received::Frames(Incoming::default())),
@@ -446,7 +460,7 @@ impl Connection {
     }
 
     /// RFC 6455 §7.1.7: tell the peer why, then fail the connection.
-    fn violate<'b>(&mut self, error: ProtocolError, loan: &mut Loan<'_>) -> Event<'b> {
+    pub fn violate<'b>(&mut self, error: ProtocolError, loan: &mut Loan<'_>) -> Event<'b> {
         if !self.flags.has(Flags::CLOSE_SENT) {
             self.write_close(Some(error.close_code()), error.text(), loan);
         }

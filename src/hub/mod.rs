@@ -32,6 +32,7 @@ use self::outgoing::Sent;
 use self::stats::Stats;
 use self::topics::Topics;
 use crate::conn::closed::{By, Cause, Closed};
+use crate::conn::message::Message;
 #[cfg(test)]
 use crate::conn::outbox::Outbox;
 use crate::conn::outbox::{COALESCE_MAX, Ledger};
@@ -129,6 +130,12 @@ const _: () = {
 };
 
 impl Slot {
+    fn may_be_read(&self, limits: &Limits) -> bool {
+        !self.conn.flags.has(Flags::HIGH | Flags::PAUSED)
+            && self.conn.phase != Phase::Closed
+            && self.conn.kept() <= limits.head_max
+    }
+
     /// True for a server's connection that has been answered and has not begun another request.
     fn is_between_requests(&self) -> bool {
         let begun = matches!(self.conn.received.as_deref(), Some(Received::Head(..)));
@@ -160,6 +167,8 @@ pub struct Hub {
     cork: Vec<u8>,
     cork_sent: usize,
     corked: u32,
+    /// A message up to this length is gathered there without further ado.
+    reply_max: usize,
     /// Connections with unread bytes that may be read.
     ready: VecDeque<u32>,
     /// Connections with unwritten bytes that may be written.
@@ -185,6 +194,7 @@ impl Hub {
     pub fn new(limits: Limits, origins: Vec<String>, seed: u64) -> Self {
         Hub {
             cork: Vec::with_capacity(limits.cork_bytes),
+            reply_max: outgoing::reply_max(&limits),
             limits,
             origins,
             slots: Slots(Slab::new()),
@@ -258,7 +268,8 @@ impl Hub {
     }
 
     fn find_in(&self, id: ConnId, phase: Phase) -> Option<u32> {
-        self.find(id).filter(|&index| self.slots.0[index as usize].conn.phase == phase)
+        let slot = self.slots.0.get(id.index as usize)?;
+        (slot.generation == id.generation && slot.conn.phase == phase).then_some(id.index)
     }
 
     fn source_of(&self, id: ConnId) -> Option<IpAddr> {
@@ -276,9 +287,14 @@ impl Hub {
         result
     }
 
-    /// Bytes came from a peer: makes events of them and calls the application.
-    pub fn received(&mut self, index: u32, bytes: &mut [u8], app: &mut dyn Handler) {
+    /// Bytes came from a peer, the last that the kernel held if `drained`: makes events of them and calls the
+    /// application.
+    pub fn received(&mut self, index: u32, bytes: &mut [u8], drained: bool, app: &mut dyn Handler) {
         let slot = &mut self.slots.0[index as usize];
+        // The stream's end may lie behind them.
+        if drained && !slot.marks.has(Marks::READ_CLOSED) {
+            slot.marks.set(Marks::READABLE, false);
+        }
         slot.conn.last_seen = self.tick;
         slot.conn.flags.set(Flags::PINGED, false);
         self.stats.bytes_in += bytes.len() as u64;
@@ -300,21 +316,40 @@ impl Hub {
     }
 
     fn feed(&mut self, index: u32, bytes: &mut [u8], app: &mut dyn Handler) {
-        self.make_room(index, bytes.len());
         let mut input = Input::new(bytes);
-        while let Some(event) = self.with(index, |conn, loan| conn.next_event(&mut input, loan)) {
+        loop {
+            // Whole messages come first: they need no room.
+            while let Some(whole) = self.slots.0[index as usize].conn.next_whole(&mut input, &self.limits) {
+                match whole {
+                    Ok(message) => self.deliver(index, message, app),
+                    Err(error) => {
+                        let event = self.with(index, |conn, loan| conn.violate(error, loan));
+                        self.dispatch(index, event, app);
+                    }
+                }
+                if input.is_empty() {
+                    return;
+                }
+            }
+            self.make_room(index, input.len());
+            let Some(event) = self.with(index, |conn, loan| conn.next_event(&mut input, loan)) else { return };
             self.dispatch(index, event, app);
         }
+    }
+
+    fn deliver(&mut self, index: u32, message: Message<'_>, app: &mut dyn Handler) {
+        let slot = &self.slots.0[index as usize];
+        let id = ConnId { index, generation: slot.generation };
+        self.scope = slot.scope;
+        self.stats.messages_in += 1;
+        app.on_message(&mut Context::new(self), id, message);
     }
 
     fn dispatch(&mut self, index: u32, event: Event<'_>, app: &mut dyn Handler) {
         let id = self.id(index);
         self.scope = self.slots.0[index as usize].scope;
         match event {
-            Event::Message(message) => {
-                self.stats.messages_in += 1;
-                app.on_message(&mut Context::new(self), id, message);
-            }
+            Event::Message(message) => self.deliver(index, message, app),
             Event::Part(part) => {
                 self.stats.parts_in += 1;
                 app.on_part(&mut Context::new(self), id, part);
@@ -377,10 +412,13 @@ impl Hub {
     /// True when the peer may be read: its own replies do not pile up, the application has not paused it, and a request
     /// with the application has not been followed by more than a head's worth.
     pub fn may_read(&self, index: u32) -> bool {
-        let conn = &self.slots.0[index as usize].conn;
-        !conn.flags.has(Flags::HIGH | Flags::PAUSED)
-            && conn.phase != Phase::Closed
-            && conn.kept() <= self.limits.head_max
+        self.slots.0[index as usize].may_be_read(&self.limits)
+    }
+
+    /// True when the peer may be read and the kernel may hold bytes of it.
+    pub fn wants_read(&self, index: u32) -> bool {
+        let slot = self.slots.0.get(index as usize);
+        slot.is_some_and(|slot| slot.marks.has(Marks::READABLE) && slot.may_be_read(&self.limits))
     }
 
     /// Puts a connection on the ready list.

@@ -14,6 +14,7 @@ use crate::conn::outbox::{SLICES, SharedFrame};
 use crate::conn::phase::Phase;
 use crate::conn::{Flags, opcode};
 use crate::ground::id::ConnId;
+use crate::ground::limits::Limits;
 use crate::wire::frame::{self, Opcode};
 
 /// What became of a message. Ignoring it is safe: a peer that does not keep up is closed by the limits.
@@ -42,9 +43,18 @@ pub enum Next {
 /// Longest header that a frame adds to its payload.
 const FRAME_OVERHEAD: usize = frame::HEADER_MAX;
 
+/// The longest message that [`Hub::reply`] may take: one frame, not above the limit of a message, and not so long that
+/// moving it would be better than copying.
+pub(super) fn reply_max(limits: &Limits) -> usize {
+    (limits.cork_bytes / 2).min(limits.fragment_bytes).min(limits.backlog_max.saturating_sub(FRAME_OVERHEAD))
+}
+
 impl Hub {
     pub(super) fn send(&mut self, id: ConnId, message: Message<'_>) -> Sent {
         let Some(index) = self.find_in(id, Phase::Open) else { return Sent::Gone };
+        if self.reply(index, &message) {
+            return Sent::Ok;
+        }
         let Some(len) = self.measure(&message) else { return Sent::Refused };
         if !self.reserve(index, len) {
             return Sent::Gone;
@@ -53,6 +63,22 @@ impl Hub {
         self.with(index, |conn, loan| conn.send(message, loan));
         self.stats.messages_out += 1;
         self.settle(index)
+    }
+
+    /// Gathers a message to the peer that is being read in the loop's write buffer, where it is the server's, fits, and
+    /// nothing waits before it. So does most of what is sent: no sum changes but the counter.
+    fn reply(&mut self, index: u32, message: &Message<'_>) -> bool {
+        let conn = &self.slots.0[index as usize].conn;
+        let fits = self.corked == index
+            && conn.outbox.is_none()
+            && !conn.flags.has(Flags::CLIENT)
+            && message.len() <= self.reply_max
+            && self.cork.len() + message.len() < self.limits.cork_bytes;
+        if fits {
+            frame::append(&mut self.cork, true, opcode(message.kind()), message.as_bytes(), None);
+            self.stats.messages_out += 1;
+        }
+        fits
     }
 
     /// The most that a message takes on the wire; `None`, and counted, when that alone exceeds `backlog_max`.
@@ -270,6 +296,25 @@ impl Hub {
     /// True when there is something to write to `index` now.
     pub fn has_outgoing(&self, index: u32) -> bool {
         self.cork_waits(index) || self.slots.0[index as usize].conn.sendable() > 0
+    }
+
+    /// `len` bytes have been written: true when that was all there was, in the loop's write buffer, and nothing else is
+    /// to be done. So end most turns of a connection; where not, nothing has changed.
+    pub fn replied(&mut self, index: u32, len: usize) -> bool {
+        let slot = &self.slots.0[index as usize];
+        let all = self.corked == index
+            && self.cork_sent + len == self.cork.len()
+            && slot.conn.outbox.is_none()
+            && slot.conn.phase == Phase::Open
+            && !slot.conn.flags.has(Flags::HIGH)
+            && !slot.marks.has(Marks::DIRTY | Marks::BLOCKED | Marks::WRITE_INTEREST);
+        if all {
+            self.stats.bytes_out += len as u64;
+            self.cork.clear();
+            self.cork_sent = 0;
+            self.corked = NOBODY;
+        }
+        all
     }
 
     /// `len` bytes of that have been written.

@@ -107,7 +107,7 @@ impl Side {
         self.hub.cork(index);
         self.hub.feed_kept(index, &mut self.app);
         if !bytes.is_empty() {
-            self.hub.received(index, bytes, &mut self.app);
+            self.hub.received(index, bytes, false, &mut self.app);
         }
         self.hub.tell_drained(index, &mut self.app);
         self.hub.uncork();
@@ -317,7 +317,7 @@ fn any_byte_is_a_sign_of_life() {
     for byte in [0x82, 0x80, 1, 2, 3, 4].repeat(10) {
         // A byte of a frame answers no Ping, but somebody sent it.
         pair.pass(10 * SECOND);
-        pair.server.hub.received(index, &mut [byte], &mut pair.server.app);
+        pair.server.hub.received(index, &mut [byte], false, &mut pair.server.app);
     }
     assert_eq!(pair.server.hub.stats().open, 1);
     assert_eq!(pair.server.hub.stats().pongs_in, 0);
@@ -351,7 +351,7 @@ fn a_handshake_has_an_absolute_deadline() {
     let index = pair.server.index.unwrap();
     for _ in 0..9 {
         pair.pass(SECOND);
-        pair.server.hub.received(index, &mut b"G".to_vec(), &mut pair.server.app);
+        pair.server.hub.received(index, &mut b"G".to_vec(), false, &mut pair.server.app);
     }
     assert_eq!(pair.server.hub.stats().half_open, 1);
     pair.pass(2 * SECOND);
@@ -397,7 +397,7 @@ fn a_shutdown_tells_everyone_in_batches() {
         let mut request = b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
             .to_vec();
-        side.hub.received(index, &mut request, &mut side.app);
+        side.hub.received(index, &mut request, false, &mut side.app);
     }
     side.app.take();
     side.hub.begin_shutdown();
@@ -473,7 +473,7 @@ fn memory_is_bounded_and_the_largest_debtor_goes_first() {
         b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
           Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
     );
-    pair.server.hub.received(index, &mut request, &mut pair.server.app);
+    pair.server.hub.received(index, &mut request, false, &mut pair.server.app);
     let other = pair.server.hub.id(index);
     let mut cx = Context::new(&mut pair.server.hub);
     assert_eq!(cx.send(big, vec![0; 49_000]), Sent::Ok);
@@ -588,7 +588,7 @@ fn a_peer_that_has_ended_its_half_still_gets_what_is_queued() {
     let index = pair.server.index.unwrap();
     // The message and the end come in one: the echo is still in the loop's write buffer when the end is read.
     pair.server.hub.cork(index);
-    pair.server.hub.received(index, &mut b"\x82\x84\0\0\0\0ping".to_vec(), &mut pair.server.app);
+    pair.server.hub.received(index, &mut b"\x82\x84\0\0\0\0ping".to_vec(), false, &mut pair.server.app);
     pair.server.hub.end_of_stream(index);
     let mut slices = [IoSlice::new(&[]); SLICES];
     let count = pair.server.hub.outgoing(index, usize::MAX, &mut slices);

@@ -366,9 +366,7 @@ impl<I: Io> Reactor<I> {
         self.hub.cork(index);
         self.hub.feed_kept(index, app);
         let mut budget = self.hub.limits.read_budget;
-        while self.hub.slot(index).is_some_and(|slot| slot.marks.has(Marks::READABLE))
-            && self.hub.may_read(index)
-        {
+        while self.hub.wants_read(index) {
             if budget == 0 {
                 self.hub.stats.budget_read += 1;
                 self.hub.mark_ready(index);
@@ -384,13 +382,8 @@ impl<I: Io> Reactor<I> {
                 Ok(len) => {
                     budget -= len;
                     self.hub.stats.reads_full += u64::from(len == room);
-                    // A read that came back short has drained the socket, unless the stream's end lies behind it.
-                    if len < room
-                        && !self.hub.slot(index).is_some_and(|slot| slot.marks.has(Marks::READ_CLOSED))
-                    {
-                        self.note_drained(index);
-                    }
-                    self.hub.received(index, &mut self.scratch[..len], app);
+                    // A read that came back short has drained the socket.
+                    self.hub.received(index, &mut self.scratch[..len], len < room, app);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.hub.stats.reads_empty += 1;
@@ -455,6 +448,7 @@ impl<I: Io> Reactor<I> {
             let (offered, result) = self.write_peer(index, budget);
             self.hub.stats.writes += 1;
             match result {
+                Ok(len) if len == offered && self.hub.replied(index, len) => return,
                 Ok(len) => {
                     self.hub.sent(index, len);
                     budget -= len;
