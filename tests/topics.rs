@@ -2,7 +2,7 @@
 
 mod harness;
 
-use harness::peer::{BINARY, Peer, TEXT};
+use harness::peer::{BINARY, CLOSE, Peer, TEXT};
 use harness::{Script, ms, start};
 use tidegate::{Config, Kind, Message, Policy};
 
@@ -147,4 +147,61 @@ fn membership_ends_with_the_connection_or_before() {
     drop(peers);
     server.stats_when("all have gone", |s| s.topics == 0);
     publish("0");
+}
+
+/// What a message asks for, word by word, in one callback: `a` and `b` publish a number to that topic, `s` sends one to
+/// the asker, `+a` and `-a` join and leave, `!` closes.
+fn clerk() -> Script {
+    Script::new()
+        .open(|cx, conn| ["a", "b"].map(|topic| cx.subscribe(conn, topic).unwrap()).into_iter().collect())
+        .message(|cx, conn, msg| {
+            for (n, word) in msg.as_text().unwrap_or_default().split(' ').enumerate() {
+                match word {
+                    "a" | "b" => drop(Some(cx.publish(word, format!("{word}{n}")))),
+                    "s" => drop(cx.send(conn, format!("s{n}"))),
+                    "+a" => cx.subscribe(conn, "a").unwrap(),
+                    "-a" => drop(Some(cx.unsubscribe(conn, "a"))),
+                    _ => drop(Some(cx.close(conn, 1000, ""))),
+                }
+            }
+        })
+}
+
+#[test]
+fn what_is_published_keeps_its_place_among_all_that_is_done() {
+    let server = start(Config::default(), clerk);
+    for (orders, expected) in [
+        ("a a a", "a0 a1 a2"),
+        ("a s a", "a0 s1 a2"),
+        ("s a s", "s0 a1 s2"),
+        ("a b a b", "a0 b1 a2 b3"),
+        ("a -a a b", "a0 b3"),
+        ("-a a +a a", "a3"),
+        ("a ! b", "a0"),
+    ] {
+        let mut peer = Peer::open(server.address);
+        peer.send(TEXT, orders);
+        for text in expected.split(' ') {
+            assert_eq!(peer.message().text(), text, "of {orders:?}");
+        }
+        if !orders.contains('!') {
+            peer.send(TEXT, "!");
+        }
+        assert_eq!(peer.frame().opcode, CLOSE, "nothing more of {orders:?}");
+        drop(peer);
+        server.stats_when("it has gone", |s| s.connections == 0 && s.memory_bytes == 0);
+    }
+}
+
+#[test]
+fn a_subscriber_costs_one_write_a_turn_however_much_is_published() {
+    let server = start(Config::default(), clerk);
+    let mut peers: Vec<Peer> = (0..10).map(|_| Peer::open(server.address)).collect();
+    let before = server.stats_when("all are in", |s| s.open == 10);
+    peers[0].send(TEXT, ["a"; 200].join(" "));
+    for peer in &mut peers {
+        (0..200).for_each(|n| assert_eq!(peer.message().text(), format!("a{n}")));
+    }
+    let after = server.stats_when("all is out", |s| s.messages_out == 2000);
+    assert_eq!((after.writes - before.writes, after.published, after.memory_bytes), (10, 200, 0));
 }

@@ -6,6 +6,7 @@
 //! slot dies in exactly one function, [`Hub::bury`].
 
 pub mod admission;
+pub mod broadcast;
 pub mod context;
 pub mod deadlines;
 pub mod exchange;
@@ -25,6 +26,7 @@ use std::time::Duration;
 use slab::Slab;
 
 use self::admission::{Rate, Sources};
+use self::broadcast::Gathered;
 use self::context::Context;
 use self::deadlines::{Shutdown, Timer, tick_of};
 use self::handler::Handler;
@@ -154,6 +156,7 @@ pub struct Hub {
     timers: Slab<Timer>,
     timer_wheel: Wheel,
     topics: Topics,
+    gathered: Gathered,
     sources: Sources,
     rate: Rate,
     pub(crate) stats: Stats,
@@ -202,6 +205,7 @@ impl Hub {
             timers: Slab::new(),
             timer_wheel: Wheel::default(),
             topics: Topics::default(),
+            gathered: Gathered::default(),
             sources: Sources::default(),
             rate: Rate::default(),
             stats: Stats::default(),
@@ -332,7 +336,9 @@ impl Hub {
                 }
             }
             self.make_room(index, input.len());
-            let Some(event) = self.with(index, |conn, loan| conn.next_event(&mut input, loan)) else { return };
+            let Some(event) = self.with(index, |conn, loan| conn.next_event(&mut input, loan)) else {
+                return;
+            };
             self.dispatch(index, event, app);
         }
     }
@@ -495,6 +501,7 @@ impl Hub {
 
     /// Begins the closing handshake; false when the WebSocket is not open.
     fn close(&mut self, index: u32, mut closed: Closed) -> bool {
+        self.keep_order(index);
         // What `on_close` is told is what the peer is told.
         let (code, reason) = close::sent(closed.code.unwrap_or(close::NORMAL), &closed.reason);
         if !self.with(index, |conn, loan| conn.close(code, reason, loan)) {
@@ -542,6 +549,7 @@ impl Hub {
         let slot = &mut self.slots.0[index as usize];
         if slot.marks.set(Marks::OPEN, false) {
             self.stats.open -= 1;
+            self.topics.mute(slot.conn.extra.as_deref());
         }
         if slot.marks.set(Marks::HALF_OPEN, false) {
             self.stats.half_open -= 1;
@@ -643,7 +651,8 @@ impl Hub {
         let outboxes = conns.filter_map(|conn| conn.outbox.as_deref());
         outboxes.clone().for_each(Outbox::check);
         let shared: std::collections::BTreeMap<_, _> = outboxes.flat_map(|outbox| outbox.shared()).collect();
-        assert_eq!(self.memory.get(), own + shared.values().sum::<usize>(), "ledger");
+        let gathered = self.gathered.charge();
+        assert_eq!(self.memory.get(), own + gathered + shared.values().sum::<usize>(), "ledger");
     }
 }
 

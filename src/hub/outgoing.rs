@@ -52,6 +52,7 @@ pub(super) fn reply_max(limits: &Limits) -> usize {
 impl Hub {
     pub(super) fn send(&mut self, id: ConnId, message: Message<'_>) -> Sent {
         let Some(index) = self.find_in(id, Phase::Open) else { return Sent::Gone };
+        self.keep_order(index);
         if self.reply(index, &message) {
             return Sent::Ok;
         }
@@ -92,6 +93,7 @@ impl Hub {
 
     pub(super) fn send_part(&mut self, id: ConnId, kind: Kind, bytes: &[u8], last: bool) -> Sent {
         let Some(index) = self.find_in(id, Phase::Open) else { return Sent::Gone };
+        self.keep_order(index);
         if bytes.len() + FRAME_OVERHEAD > self.limits.backlog_max {
             self.stats.refused_messages += 1;
             return Sent::Refused;
@@ -108,6 +110,10 @@ impl Hub {
         let Some(topic) = self.topics.find(topic) else { return 0 };
         self.stats.published += 1;
         let Some(len) = self.measure(message) else { return 0 };
+        if self.may_gather(topic) {
+            return self.gather(topic, message, len);
+        }
+        self.hand_out();
         self.reserve(NOBODY, len);
         let frames = self.encode_shared(message);
         let (policy, tag) = self.topics.policy(topic);
@@ -433,4 +439,4 @@ impl Hub {
 }
 
 /// What a segment of a queue costs besides its bytes, roughly: enough for the sums to stay below the maximum.
-const SEGMENT: usize = 256;
+pub(super) const SEGMENT: usize = 256;

@@ -8,8 +8,9 @@ use std::fmt;
 
 use slab::Slab;
 
-use super::Hub;
+use super::{Hub, Marks};
 use crate::conn::phase::Phase;
+use crate::conn::{Extra, Flags};
 use crate::ground::id::ConnId;
 
 /// What happens to a publication for a subscriber that does not keep up.
@@ -60,6 +61,10 @@ struct Topic {
     tag: u32,
     /// Places of connections.
     subscribers: Vec<u32>,
+    /// How many of them are not open any more, and wait to be buried.
+    mute: usize,
+    /// A connection that we made ourselves has subscribed: it masks its own copy of each frame.
+    has_clients: bool,
 }
 
 /// The topics of one loop.
@@ -85,6 +90,23 @@ impl Topics {
         (entry.policy, if entry.policy == Policy::KeepLatest { entry.tag } else { 0 })
     }
 
+    /// Number of subscribers that are open.
+    pub(super) fn listeners(&self, topic: u32) -> usize {
+        let entry = &self.entries[topic as usize];
+        entry.subscribers.len() - entry.mute
+    }
+
+    pub(super) fn has_clients(&self, topic: u32) -> bool {
+        self.entries[topic as usize].has_clients
+    }
+
+    /// A subscriber is not open any more.
+    pub(super) fn mute(&mut self, extra: Option<&Extra>) {
+        for &(topic, _) in extra.map_or(&[][..], |extra| &extra.topics) {
+            self.entries[topic as usize].mute += 1;
+        }
+    }
+
     /// Lends the list of subscribers; it must be given back before anything else is done with the topic.
     pub(super) fn lend(&mut self, topic: u32) -> Vec<u32> {
         std::mem::take(&mut self.entries[topic as usize].subscribers)
@@ -101,19 +123,22 @@ impl Topics {
 
     fn make(&mut self, name: &str) -> u32 {
         let (policy, tag) = (Policy::default(), self.next_tag());
-        let topic = Topic { name: name.into(), policy, tag, subscribers: Vec::new() };
+        let topic =
+            Topic { name: name.into(), policy, tag, subscribers: Vec::new(), mute: 0, has_clients: false };
         let place = self.entries.insert(topic) as u32;
         self.places.insert(name.into(), place);
         place
     }
 
-    /// Forgets a topic that nobody needs any more.
-    fn tidy(&mut self, topic: u32) {
+    /// Forgets a topic that nobody needs any more; true when it did.
+    fn tidy(&mut self, topic: u32) -> bool {
         let entry = &self.entries[topic as usize];
-        if entry.subscribers.is_empty() && entry.policy == Policy::Close {
+        let unneeded = entry.subscribers.is_empty() && entry.policy == Policy::Close;
+        if unneeded {
             self.places.remove(&entry.name);
             self.entries.remove(topic as usize);
         }
+        unneeded
     }
 }
 
@@ -129,10 +154,10 @@ impl Hub {
     fn try_subscribe(&mut self, id: ConnId, name: &str) -> Result<(), TopicError> {
         let index = self.find_in(id, Phase::Open).ok_or(TopicError::Gone)?;
         let topic = self.topics.find(name);
-        let extra = self.slots.0[index as usize].conn.extra();
-        if topic.is_some_and(|topic| extra.topics.iter().any(|&(of, _)| of == topic)) {
+        if topic.is_some_and(|topic| self.is_subscribed(index, topic)) {
             return Ok(());
         }
+        let extra = self.slots.0[index as usize].conn.extra();
         if extra.topics.len() >= self.limits.subscriptions_max {
             return Err(TopicError::TooManySubscriptions);
         }
@@ -140,9 +165,11 @@ impl Hub {
             Some(topic) => topic,
             None => self.new_topic(name)?,
         };
-        let subscribers = &mut self.topics.entries[topic as usize].subscribers;
-        let place = subscribers.len() as u32;
-        subscribers.push(index);
+        self.settle_topic(topic);
+        let entry = &mut self.topics.entries[topic as usize];
+        let place = entry.subscribers.len() as u32;
+        entry.subscribers.push(index);
+        entry.has_clients |= self.slots.0[index as usize].conn.flags.has(Flags::CLIENT);
         self.slots.0[index as usize].conn.extra().topics.push((topic, place));
         Ok(())
     }
@@ -159,6 +186,7 @@ impl Hub {
 
     pub(super) fn unsubscribe(&mut self, id: ConnId, name: &str) -> bool {
         let Some((index, topic)) = self.find(id).zip(self.topics.find(name)) else { return false };
+        self.settle_topic(topic);
         let topics = &self.slots.0[index as usize].conn.extra().topics;
         let Some(at) = topics.iter().position(|&(of, _)| of == topic) else { return false };
         self.leave(index, at);
@@ -178,8 +206,12 @@ impl Hub {
 
     /// Takes the connection's subscription number `at` out of both lists.
     fn leave(&mut self, index: u32, at: usize) {
-        let (topic, place) = self.slots.0[index as usize].conn.extra().topics.swap_remove(at);
-        let subscribers = &mut self.topics.entries[topic as usize].subscribers;
+        let slot = &mut self.slots.0[index as usize];
+        let open = slot.marks.has(Marks::OPEN);
+        let (topic, place) = slot.conn.extra().topics.swap_remove(at);
+        let entry = &mut self.topics.entries[topic as usize];
+        entry.mute -= usize::from(!open);
+        let subscribers = &mut entry.subscribers;
         subscribers.swap_remove(place as usize);
         // The last subscriber has taken the place that became free.
         if let Some(&moved) = subscribers.get(place as usize) {
@@ -189,7 +221,15 @@ impl Hub {
                 }
             }
         }
-        self.topics.tidy(topic);
+        if self.topics.tidy(topic) {
+            self.drop_gathered(topic);
+        }
+    }
+
+    /// True when a connection subscribes to a topic.
+    pub(super) fn is_subscribed(&self, index: u32, topic: u32) -> bool {
+        let extra = self.slots.0[index as usize].conn.extra.as_ref();
+        extra.is_some_and(|extra| extra.topics.iter().any(|&(of, _)| of == topic))
     }
 
     pub(super) fn topic_policy(&mut self, name: &str, policy: Policy) -> Result<(), TopicError> {
@@ -198,6 +238,7 @@ impl Hub {
             None if policy == Policy::Close => return Ok(()),
             None => self.new_topic(name).inspect_err(|_| self.stats.refused_subscriptions += 1)?,
         };
+        self.settle_topic(topic);
         // A new tag: what was published under another policy keeps its place before what comes.
         let tag = self.topics.next_tag();
         let entry = &mut self.topics.entries[topic as usize];
@@ -215,6 +256,8 @@ impl Hub {
         let mut total = 0;
         for (topic, entry) in &self.topics.entries {
             total += entry.subscribers.len();
+            let mute = |&&index: &&u32| !self.slots.0[index as usize].marks.has(Marks::OPEN);
+            assert_eq!(entry.mute, entry.subscribers.iter().filter(mute).count(), "mute of topic {topic}");
             for (place, &index) in entry.subscribers.iter().enumerate() {
                 let extra =
                     self.slots.0[index as usize].conn.extra.as_ref().expect("a subscriber has topics");

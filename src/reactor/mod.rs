@@ -177,6 +177,7 @@ impl<I: Io> Reactor<I> {
     fn timeout(&self, max_wait: Option<Duration>) -> Option<Duration> {
         let busy = self.hub.ready_len() > 0
             || self.hub.dirty_len() > 0
+            || self.hub.has_broadcast()
             || self.hub.has_doomed()
             || self.inbox.has_more()
             || self.pending.contains(&true)
@@ -430,11 +431,40 @@ impl<I: Io> Reactor<I> {
     }
 
     fn flush_all(&mut self, app: &mut dyn Handler) {
+        self.broadcast();
         // Those that `on_drain` sends to wait for the next turn.
         for _ in 0..self.hub.dirty_len() {
             let Some(index) = self.hub.next_dirty() else { break };
             self.flush_peer(index, app);
         }
+    }
+
+    /// Writes what has been published to all who can take it; the others' share is queued.
+    fn broadcast(&mut self) {
+        let Some(broadcast) = self.hub.begin_broadcast() else { return };
+        let bytes = broadcast.bytes();
+        let offered = &bytes[..bytes.len().min(self.hub.limits.flush_budget)];
+        for &index in &broadcast.subscribers {
+            if !self.hub.takes_broadcast(index, &broadcast) {
+                continue;
+            }
+            self.hub.stats.writes += 1;
+            let (len, blocked) = match self.io.write(index, &[IoSlice::new(offered)]) {
+                Ok(len) => (len, len < offered.len()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => (0, false),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => (0, true),
+                Err(error) => {
+                    self.hub.broken(index, error.kind());
+                    continue;
+                }
+            };
+            self.hub.broadcast_sent(index, &broadcast, len, blocked);
+            if blocked {
+                self.hub.stats.writes_short += 1;
+                self.want_write(index, true);
+            }
+        }
+        self.hub.end_broadcast(broadcast);
     }
 
     fn flush_peer(&mut self, index: u32, app: &mut dyn Handler) {

@@ -1,0 +1,188 @@
+//! What has been published and waits to be written to all: frames for one topic, gathered until the turn's end.
+//!
+//! So a publish costs the same however many subscribe, a subscriber that keeps up costs one write a turn however much
+//! was published, and no queue comes about for it. Refuses to know sockets. Invariants: it never holds frames of two
+//! topics, nor more than `backlog_high` unless that is one message; whoever subscribed before gets them, whoever does
+//! later does not; what is sent to a subscriber afterwards comes behind them.
+
+use super::outgoing::{SEGMENT, Sent};
+use super::topics::Policy;
+use super::{Hub, Marks, NOBODY};
+use crate::conn::message::Message;
+use crate::conn::opcode;
+use crate::conn::outbox::SharedFrame;
+use crate::conn::phase::Phase;
+use crate::wire::frame::{self, Opcode};
+
+/// Frames of one topic that nobody has yet. Empty where nothing waits.
+#[derive(Debug, Default)]
+pub(super) struct Gathered {
+    topic: u32,
+    bytes: Vec<u8>,
+    messages: u64,
+    fragmented: u64,
+}
+
+/// The same, on the way to the subscribers.
+#[derive(Debug)]
+pub struct Broadcast {
+    topic: u32,
+    frames: SharedFrame,
+    messages: u64,
+    fragmented: u64,
+    /// Whom it is for. The list is lent: nobody subscribes or leaves meanwhile.
+    pub subscribers: Vec<u32>,
+}
+
+impl Broadcast {
+    /// What is to be written to each.
+    pub fn bytes(&self) -> &[u8] {
+        self.frames.bytes()
+    }
+}
+
+impl Gathered {
+    pub(super) fn is_empty(&self) -> bool {
+        self.messages == 0
+    }
+
+    /// Memory held, in bytes.
+    #[cfg(test)]
+    pub(super) fn charge(&self) -> usize {
+        self.bytes.capacity()
+    }
+}
+
+impl Hub {
+    /// Gathers a message that takes `len` bytes at the most; returns for how many subscribers.
+    pub(super) fn gather(&mut self, topic: u32, message: &Message<'_>, len: usize) -> usize {
+        let listeners = self.topics.listeners(topic);
+        if listeners == 0 {
+            return 0;
+        }
+        let waits = self.gathered.bytes.len();
+        if self.gathered.topic != topic || waits + len > self.limits.backlog_high {
+            self.hand_out();
+        }
+        self.reserve(NOBODY, len);
+        let chunk = self.limits.fragment_bytes;
+        let count = message.len().div_ceil(chunk).max(1);
+        let gathered = &mut self.gathered;
+        let before = gathered.bytes.capacity();
+        for i in 0..count {
+            let payload = &message.as_bytes()[i * chunk..message.len().min((i + 1) * chunk)];
+            let opcode = if i == 0 { opcode(message.kind()) } else { Opcode::Continuation };
+            frame::append(&mut gathered.bytes, i + 1 == count, opcode, payload, None);
+        }
+        self.memory.set(self.memory.get() + gathered.bytes.capacity() - before);
+        gathered.topic = topic;
+        gathered.messages += 1;
+        gathered.fragmented += u64::from(count > 1);
+        listeners
+    }
+
+    /// True when something waits to be written to all.
+    pub fn has_broadcast(&self) -> bool {
+        !self.gathered.is_empty()
+    }
+
+    /// Takes what waits, to write it to each of `subscribers` for whom [`Hub::takes_broadcast`] says so, and then to
+    /// [`Hub::end_broadcast`].
+    pub fn begin_broadcast(&mut self) -> Option<Broadcast> {
+        if self.gathered.is_empty() {
+            return None;
+        }
+        let Gathered { topic, bytes, messages, fragmented } = std::mem::take(&mut self.gathered);
+        // It is entered again as what it becomes.
+        self.memory.set(self.memory.get() - bytes.capacity());
+        let frames = SharedFrame::new(bytes, &self.memory);
+        Some(Broadcast { topic, frames, messages, fragmented, subscribers: self.topics.lend(topic) })
+    }
+
+    /// True when a subscriber's share may be written at once, for nothing waits before it. Else it has been queued, or
+    /// the subscriber is not open any more.
+    pub fn takes_broadcast(&mut self, index: u32, broadcast: &Broadcast) -> bool {
+        let slot = &self.slots.0[index as usize];
+        if slot.conn.phase != Phase::Open {
+            return false;
+        }
+        let at_once = slot.conn.outbox.is_none() && !slot.marks.has(Marks::BLOCKED);
+        if !at_once {
+            self.queue_broadcast(index, broadcast, 0);
+        }
+        at_once
+    }
+
+    /// `len` bytes of a subscriber's share have been written; if that is not all, the rest is queued, until the kernel
+    /// can take more where it is `blocked`.
+    pub fn broadcast_sent(&mut self, index: u32, broadcast: &Broadcast, len: usize, blocked: bool) {
+        self.stats.bytes_out += len as u64;
+        if len == broadcast.bytes().len() {
+            return self.count_broadcast(broadcast);
+        }
+        self.slots.0[index as usize].marks.set(Marks::BLOCKED, blocked);
+        self.queue_broadcast(index, broadcast, len);
+    }
+
+    /// Gives the list of subscribers back.
+    pub fn end_broadcast(&mut self, broadcast: Broadcast) {
+        self.topics.give_back(broadcast.topic, broadcast.subscribers);
+    }
+
+    /// Queues what waits for each subscriber, so that what is done next comes behind it.
+    pub(super) fn hand_out(&mut self) {
+        let Some(broadcast) = self.begin_broadcast() else { return };
+        for &index in &broadcast.subscribers {
+            if self.slots.0[index as usize].conn.phase == Phase::Open {
+                self.queue_broadcast(index, &broadcast, 0);
+            }
+        }
+        self.end_broadcast(broadcast);
+    }
+
+    /// Before something is sent to a connection: what waits and is for it too comes first.
+    pub(super) fn keep_order(&mut self, index: u32) {
+        if !self.gathered.is_empty() && self.is_subscribed(index, self.gathered.topic) {
+            self.hand_out();
+        }
+    }
+
+    /// Before something changes about a topic.
+    pub(super) fn settle_topic(&mut self, topic: u32) {
+        if self.gathered.topic == topic {
+            self.hand_out();
+        }
+    }
+
+    /// A topic that has ceased to exist: nobody is left whom it could concern.
+    pub(super) fn drop_gathered(&mut self, topic: u32) {
+        if self.gathered.topic == topic {
+            let Gathered { bytes, .. } = std::mem::take(&mut self.gathered);
+            self.memory.set(self.memory.get() - bytes.capacity());
+        }
+    }
+
+    /// True when the topic's publications may be gathered: every subscriber gets all of them in the same bytes.
+    pub(super) fn may_gather(&self, topic: u32) -> bool {
+        let (policy, _) = self.topics.policy(topic);
+        policy == Policy::Close && !self.topics.has_clients(topic)
+    }
+
+    fn queue_broadcast(&mut self, index: u32, broadcast: &Broadcast, sent: usize) {
+        if !self.reserve(index, SEGMENT) {
+            return;
+        }
+        self.with(index, |conn, _| {
+            let outbox = conn.outbox.get_or_insert_default();
+            outbox.append_shared(&broadcast.frames, 0);
+            outbox.advance(sent);
+        });
+        self.count_broadcast(broadcast);
+        let _: Sent = self.settle(index);
+    }
+
+    fn count_broadcast(&mut self, broadcast: &Broadcast) {
+        self.stats.messages_out += broadcast.messages;
+        self.stats.fragmented_out += broadcast.fragmented;
+    }
+}
