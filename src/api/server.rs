@@ -154,11 +154,7 @@ impl Server {
     /// # Errors
     /// When the poller fails.
     pub fn run(&mut self, app: &mut dyn Handler) -> Result<Report, Error> {
-        loop {
-            if let Turn::Stopped(report) = self.turn(app, None)? {
-                return Ok(report);
-            }
-        }
+        self.reactor.run(app).map_err(Error::Io)
     }
 
     /// One turn of the loop: waits for something to do, at most `max_wait` (without one: until there is something),

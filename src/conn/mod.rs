@@ -18,7 +18,7 @@ use self::closed::Closed;
 use self::error::ProtocolError;
 use self::incoming::{Arrival, Incoming, Rules};
 use self::message::{Kind, Message, Part};
-use self::outbox::{Outbox, SharedFrame};
+use self::outbox::{Ledger, Outbox, SharedFrame};
 use self::phase::{Phase, Trigger};
 use crate::ground::input::Input;
 use crate::ground::limits::Limits;
@@ -27,6 +27,7 @@ use crate::wire::body::{BodyDecoder, BodyError, BodyEvent};
 use crate::wire::close;
 use crate::wire::frame::{self, Header, Opcode, Role};
 use crate::wire::head::{HeadError, HeadLimits, HeadScanner};
+use crate::wire::mask;
 
 /// What the loop lends a connection for one call.
 #[derive(Debug)]
@@ -37,6 +38,8 @@ pub struct Loan<'a> {
     pub cork: Option<&'a mut Vec<u8>>,
     /// For masking keys.
     pub rng: &'a mut Rng,
+    /// What the loop's queues hold.
+    pub memory: &'a Ledger,
 }
 
 /// What came of the bytes.
@@ -522,26 +525,39 @@ impl Connection {
     /// Queues a message, in fragments if it is long.
     pub fn send(&mut self, message: Message<'_>, loan: &mut Loan<'_>) {
         let opcode = opcode(message.kind);
-        let fragment = loan.limits.fragment_bytes;
-        if message.len() > fragment {
-            let count = message.len().div_ceil(fragment);
-            for (i, chunk) in message.payload.chunks(fragment).enumerate() {
-                let opcode = if i == 0 { opcode } else { Opcode::Continuation };
-                let key = self.key(loan.rng);
-                self.write(loan, chunk.len(), |out| frame::append(out, i + 1 == count, opcode, chunk, key));
-            }
-            return;
-        }
-        let key = self.key(loan.rng);
+        let long = message.len() > loan.limits.fragment_bytes;
         match message.payload {
-            Cow::Owned(mut payload) if payload.len() > loan.limits.cork_bytes / 2 => {
-                let (header, len) = Header { fin: true, opcode, key, len: payload.len() as u64 }.encode();
-                if let Some(key) = key {
-                    crate::wire::mask::apply(key, &mut payload);
-                }
-                self.outbox.get_or_insert_default().append_owned(&header[..len], payload);
+            Cow::Owned(payload) if long || payload.len() > loan.limits.cork_bytes / 2 => {
+                self.send_long(opcode, payload, loan);
             }
-            payload => self.write(loan, payload.len(), |out| frame::append(out, true, opcode, &payload, key)),
+            payload if long => self.send_long(opcode, payload.into_owned(), loan),
+            payload => {
+                let key = self.key(loan.rng);
+                self.write(loan, payload.len(), |out| frame::append(out, true, opcode, &payload, key));
+            }
+        }
+    }
+
+    /// Queues a long message where it lies, with the headers of its fragments between: nothing is copied.
+    fn send_long(&mut self, opcode: Opcode, mut payload: Vec<u8>, loan: &mut Loan<'_>) {
+        // Room that the application left over would count as ours.
+        payload.shrink_to_fit();
+        let chunks = payload.chunks_mut(loan.limits.fragment_bytes).map(|chunk| {
+            let key = self.key(loan.rng);
+            if let Some(key) = key {
+                mask::apply(key, chunk);
+            }
+            (chunk.len(), key)
+        });
+        let chunks: Vec<_> = chunks.collect();
+        let payload = SharedFrame::new(payload, loan.memory);
+        let outbox = self.outbox.get_or_insert_default();
+        let mut start = 0;
+        for (i, &(len, key)) in chunks.iter().enumerate() {
+            let (fin, opcode) = (i + 1 == chunks.len(), if i == 0 { opcode } else { Opcode::Continuation });
+            let (header, size) = Header { fin, opcode, key, len: len as u64 }.encode();
+            outbox.append_lying(&header[..size], &payload, start..start + len);
+            start += len;
         }
     }
 

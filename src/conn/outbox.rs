@@ -7,6 +7,7 @@
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::ops::Range;
 use std::rc::Rc;
 
 /// Owned segments take further small frames until they are this long.
@@ -19,7 +20,8 @@ pub const SLICES: usize = 64;
 /// A byte count that several owners add to and take from: the memory that one loop's queues hold.
 pub type Ledger = Rc<Cell<usize>>;
 
-/// A frame encoded once for many recipients. Its memory is on the ledger once, until the last recipient has it.
+/// Bytes that wait in several places: a frame encoded once for many recipients, a message in several fragments. Their
+/// memory is on the ledger once, until the last place has sent them.
 #[derive(Clone, Debug)]
 pub struct SharedFrame(Rc<Counted>);
 
@@ -189,19 +191,11 @@ impl Outbox {
         }
     }
 
-    /// Appends a frame whose header is `header`; a long payload is moved in, not copied.
-    pub fn append_owned(&mut self, header: &[u8], mut payload: Vec<u8>) {
-        if payload.len() < COALESCE_MAX {
-            return self.append(|out| {
-                out.reserve(header.len() + payload.len());
-                out.extend_from_slice(header);
-                out.extend_from_slice(&payload);
-            });
-        }
+    /// Appends a frame whose header is `header` and whose payload is a part of `bytes`, which lie where they are.
+    pub fn append_lying(&mut self, header: &[u8], bytes: &SharedFrame, part: Range<usize>) {
         self.push(Segment { unfinished: true, ..Segment::owned(header.to_vec()) });
-        // Room that the application left over would count as ours.
-        payload.shrink_to_fit();
-        self.push(Segment::owned(payload));
+        let Range { start, end } = part;
+        self.push(Segment { bytes: Bytes::Shared(bytes.clone()), start, end, unfinished: false, tag: 0 });
     }
 
     /// Appends a frame that others get too. With a `tag`, it replaces an unsent one with the same tag.
@@ -428,6 +422,12 @@ mod tests {
     use super::*;
     use crate::ground::rng::Rng;
 
+    /// A frame in two segments, header and payload.
+    fn lying(outbox: &mut Outbox, ledger: &Ledger, header: &[u8], payload: Vec<u8>) {
+        let len = payload.len();
+        outbox.append_lying(header, &SharedFrame::new(payload, ledger), 0..len);
+    }
+
     fn drain(outbox: &mut Outbox, step: usize) -> Vec<u8> {
         let mut all = Vec::new();
         while outbox.len() > 0 {
@@ -451,7 +451,7 @@ mod tests {
             let ledger = Ledger::default();
             let mut outbox = Outbox::default();
             text(&mut outbox, "one ");
-            outbox.append_owned(b"two:", b"payload ".repeat(2048));
+            lying(&mut outbox, &ledger, b"two:", b"payload ".repeat(2048));
             text(&mut outbox, "three ");
             outbox.append_shared(&SharedFrame::new(b"four ".repeat(200), &ledger), 0);
             outbox.append_shared(&SharedFrame::new(b"five ".to_vec(), &ledger), 0);
@@ -472,8 +472,8 @@ mod tests {
         assert_eq!(drain(&mut outbox, 3), b"PONGdata");
         // A frame has been begun, header and payload in two segments: it goes behind that frame.
         let mut outbox = Outbox::default();
-        outbox.append_owned(b"head", vec![b'.'; COALESCE_MAX]);
-        outbox.append_owned(b"next", vec![b'.'; COALESCE_MAX]);
+        lying(&mut outbox, &Ledger::default(), b"head", vec![b'.'; COALESCE_MAX]);
+        lying(&mut outbox, &Ledger::default(), b"next", vec![b'.'; COALESCE_MAX]);
         outbox.advance(4);
         outbox.urgent(b"PONG", true);
         let sent = drain(&mut outbox, 3);
@@ -560,7 +560,7 @@ mod tests {
     #[test]
     fn a_control_frame_overtakes_no_http() {
         let mut outbox = Outbox::default();
-        outbox.append_owned(b"HTTP/1.1 200 OK", vec![b'.'; COALESCE_MAX]);
+        lying(&mut outbox, &Ledger::default(), b"HTTP/1.1 200 OK", vec![b'.'; COALESCE_MAX]);
         text(&mut outbox, "HTTP/1.1 101");
         outbox.fence();
         outbox.urgent(b"PONG", true);
@@ -588,7 +588,7 @@ mod tests {
                     0 => outbox.append(|out| out.extend_from_slice(&frame)),
                     1 => {
                         frame.resize(frame.len() * 20, round as u8);
-                        outbox.append_owned(&frame[..1], frame[1..].to_vec());
+                        lying(&mut outbox, &ledger, &frame[..1], frame[1..].to_vec());
                     }
                     2 => outbox.append_shared(&SharedFrame::new(frame.clone(), &ledger), 0),
                     _ => {

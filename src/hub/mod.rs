@@ -285,7 +285,8 @@ impl Hub {
         let conn = &mut self.slots.0[index as usize].conn;
         let (charge, backlog) = (conn.charge(), conn.backlog());
         let cork = (self.corked == index).then_some(&mut self.cork);
-        let result = f(conn, &mut Loan { limits: &self.limits, cork, rng: &mut self.rng });
+        let result =
+            f(conn, &mut Loan { limits: &self.limits, cork, rng: &mut self.rng, memory: &self.memory });
         self.memory.set(self.memory.get() + conn.charge() - charge);
         self.stats.queued_bytes = self.stats.queued_bytes + conn.backlog() as u64 - backlog as u64;
         result

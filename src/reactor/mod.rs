@@ -116,12 +116,30 @@ impl<I: Io> Reactor<I> {
     /// # Errors
     /// When waiting itself fails: the poller is broken.
     pub fn turn(&mut self, app: &mut dyn Handler, max_wait: Option<Duration>) -> std::io::Result<Turn> {
+        // The program that drives the loop may have done something else since the last turn.
+        self.now = self.io.now();
+        self.next_turn(app, max_wait)
+    }
+
+    /// Turns until a shutdown is complete.
+    ///
+    /// # Errors
+    /// When waiting itself fails: the poller is broken.
+    pub fn run(&mut self, app: &mut dyn Handler) -> std::io::Result<Report> {
+        self.now = self.io.now();
+        loop {
+            if let Turn::Stopped(report) = self.next_turn(app, None)? {
+                return Ok(report);
+            }
+        }
+    }
+
+    /// A turn that begins at `self.now`; at its end that is the time at which it ended.
+    fn next_turn(&mut self, app: &mut dyn Handler, max_wait: Option<Duration>) -> std::io::Result<Turn> {
         if let Some(report) = self.hub.shutdown_report() {
             // Ordered between two turns, perhaps: then this is the first to know.
             return Ok(self.stop(report));
         }
-        // The program that drives the loop may have done something else since the last turn.
-        self.now = self.io.now();
         self.hub.set_now(self.now);
         self.hub.start(app);
         if let Some(report) = self.hub.shutdown_report() {
@@ -145,7 +163,8 @@ impl<I: Io> Reactor<I> {
         self.hub.expire(app);
         self.flush_all(app);
         self.bury_all(app);
-        let took = self.io.now().saturating_sub(began);
+        self.now = self.io.now();
+        let took = self.now.saturating_sub(began);
         self.hub.stats.turn_last = took;
         self.hub.stats.turn_max = self.hub.stats.turn_max.max(took);
         self.hub.stats.turn_sum += took;
