@@ -1,7 +1,6 @@
 //! Whole turns of the loop over the simulated network: what a message costs besides the kernel.
 //!
-//! `cargo bench --features sim --bench turn`. For counts instead of times:
-//! `valgrind --tool=callgrind target/release/deps/turn-… --bench --profile-time 1`.
+//! `cargo bench --features sim --bench turn`. For counts instead of times: `benches/instructions`.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use tidegate::internals::frame::{self, Opcode};

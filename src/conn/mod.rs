@@ -27,7 +27,7 @@ use crate::wire::body::{BodyDecoder, BodyError, BodyEvent};
 use crate::wire::close;
 use crate::wire::frame::{self, Header, Opcode, Role};
 use crate::wire::head::{HeadError, HeadLimits, HeadScanner};
-use crate::wire::mask;
+use crate::wire::{mask, utf8};
 
 /// What the loop lends a connection for one call.
 #[derive(Debug)]
@@ -400,7 +400,7 @@ impl Connection {
         let longest = limits.message_max.min(usize::try_from(limits.frame_max).unwrap_or(usize::MAX));
         let (opcode, payload) = frame::take_whole(input, self.role(), longest)?;
         let kind = if opcode == Opcode::Text { Kind::Text } else { Kind::Binary };
-        if kind == Kind::Text && std::str::from_utf8(payload).is_err() {
+        if kind == Kind::Text && utf8::text(payload).is_none() {
             return Some(Err(ProtocolError::BadText));
         }
         Some(Ok(Message { kind, payload: Cow::Borrowed(payload) }))

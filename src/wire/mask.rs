@@ -4,19 +4,35 @@
 //! what masking it whole gives.
 
 /// Applies `key` to `bytes`, whose first byte meets `key[0]`.
+///
+/// No loop handles single bytes, but for three at most. What the wide steps leave over at the end is masked by one more
+/// of them that covers bytes twice: what they are to be is taken before anything is masked, and written last.
 pub fn apply(key: [u8; 4], bytes: &mut [u8]) {
-    let [a, b, c, d] = key;
-    let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
-    let mut words = bytes.chunks_exact_mut(8);
-    for word in &mut words {
-        // The conversion cannot fail: chunks_exact_mut(8) yields eight bytes. The loop compiles to vector code.
-        if let Ok(eight) = <&mut [u8; 8]>::try_from(word) {
-            *eight = (u64::from_ne_bytes(*eight) ^ wide).to_ne_bytes();
-        }
+    let turned = turn(key, bytes.len());
+    match bytes.len() {
+        0..4 => bytes.iter_mut().zip(key).for_each(|(byte, key)| *byte ^= key),
+        4..8 => apply_wide::<4>(key, turned, bytes),
+        8..16 => apply_wide::<8>(key, turned, bytes),
+        _ => apply_wide::<16>(key, turned, bytes),
     }
-    for (byte, key) in words.into_remainder().iter_mut().zip(wide.to_ne_bytes()) {
-        *byte ^= key;
+}
+
+/// In steps of `N` bytes, a multiple of the key's four. There are at least `N`.
+#[inline(always)]
+fn apply_wide<const N: usize>(key: [u8; 4], turned: [u8; 4], bytes: &mut [u8]) {
+    let end = bytes.last_chunk::<N>().map(|end| xor(*end, turned));
+    // Steps are arrays, so that each compiles to one instruction or, in blocks, to vectors as wide as there are.
+    let (blocks, rest) = bytes.as_chunks_mut::<64>();
+    blocks.iter_mut().for_each(|block| *block = xor(*block, key));
+    rest.as_chunks_mut::<N>().0.iter_mut().for_each(|step| *step = xor(*step, key));
+    if let (Some(place), Some(end)) = (bytes.last_chunk_mut(), end) {
+        *place = end;
     }
+}
+
+#[inline(always)]
+fn xor<const N: usize>(bytes: [u8; N], key: [u8; 4]) -> [u8; N] {
+    std::array::from_fn(|i| bytes[i] ^ key[i % 4])
 }
 
 /// The key for what follows `len` bytes.

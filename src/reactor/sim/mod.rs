@@ -207,11 +207,6 @@ impl<P: Peer> SimIo<P> {
         self.delivered
     }
 
-    /// Connections whose server's end is still open.
-    pub fn held(&self) -> usize {
-        self.wires.iter().filter(|wire| matches!(wire.place, Place::Accepted | Place::Adopted(_))).count()
-    }
-
     /// The address of a peer: its number is in the port, as far as that goes.
     pub fn address(&self, number: usize) -> SocketAddr {
         let source = number as u32 % self.terms.sources;

@@ -4,28 +4,43 @@
 //! work.
 
 use std::fmt;
+use std::io::{IoSlice, Result};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::wire::Puppet;
-use super::{SimIo, Terms};
+use super::{SimIo, SimSocket, Terms};
 use crate::ground::limits::Limits;
 use crate::hub::Hub;
+use crate::hub::context::Context;
 use crate::hub::handler::Handler;
 use crate::hub::stats::Stats;
 use crate::reactor::Reactor;
+use crate::reactor::io::{Io, Readiness, Wake};
 
 /// Bytes that lie in a pipe at most: more than any bench puts in at once.
 const PIPE: usize = 64 << 20;
 
+/// Connections opened side by side: what the loop accepts in one turn.
+const ABREAST: usize = 256;
+
 /// An opening handshake (the key is that of RFC 6455 §1.3).
-const HELLO: &[u8] = b"GET / HTTP/1.1\r\nHost: rig\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+pub const HELLO: &[u8] = b"GET / HTTP/1.1\r\nHost: rig\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+/// The simulated network behind calls that are never inlined: what a profiler counts in [`Rig::turn`] and outside of
+/// them is the loop's own work.
+#[allow(missing_debug_implementations)]
+pub struct Seam(SimIo<Puppet>);
 
 /// A loop with open connections. Connections are numbered from zero.
 pub struct Rig<H> {
-    reactor: Reactor<SimIo<Puppet>>,
+    reactor: Reactor<Seam>,
     app: H,
     heard: Vec<u8>,
+    /// Connections made so far.
+    made: usize,
 }
 
 impl<H> fmt::Debug for Rig<H> {
@@ -37,32 +52,59 @@ impl<H> fmt::Debug for Rig<H> {
 impl<H: Handler> Rig<H> {
     /// Opens so many WebSockets to `app`, with default limits but no Pings and no idle timeout.
     pub fn new(connections: usize, app: H) -> Self {
+        let most = connections.max(ABREAST);
         let limits = Limits {
             ping_interval: Duration::ZERO,
             idle_timeout: Duration::ZERO,
-            connections_max: connections.max(1),
-            connections_per_source_max: connections.max(1),
-            half_open_max: connections.max(1),
+            connections_max: most,
+            connections_per_source_max: most,
+            half_open_max: most,
             accepts_per_second_max: 1 << 30,
             ..Limits::default()
         };
-        let mut io = SimIo::new(Terms::gentle(1));
-        for _ in 0..connections {
-            io.add(Duration::ZERO, PIPE, PIPE, Puppet);
-        }
+        let io = Seam(SimIo::new(Terms::gentle(1)));
         let reactor = Reactor::new(io, Hub::new(limits, Vec::new(), 1));
-        let mut rig = Rig { reactor, app, heard: Vec::new() };
-        while rig.reactor.io().held() < connections {
-            rig.turn();
+        let mut rig = Rig { reactor, app, heard: Vec::new(), made: 0 };
+        while rig.made < connections {
+            rig.open(ABREAST.min(connections - rig.made));
         }
-        (0..connections).for_each(|conn| assert_eq!(rig.deliver(conn, HELLO), HELLO.len()));
-        while (rig.stats().open as usize) < connections {
-            rig.turn();
-        }
-        (0..connections).for_each(|conn| {
-            rig.take_output(conn);
-        });
         rig
+    }
+
+    /// Opens so many more WebSockets side by side; returns the number of the first.
+    pub fn open(&mut self, count: usize) -> usize {
+        let first = self.made;
+        self.made += count;
+        let (held, open) =
+            (self.reactor.hub().connections() + count as u64, self.stats().open + count as u64);
+        for number in first..self.made {
+            self.reactor.io().0.add(Duration::ZERO, PIPE, PIPE, Puppet);
+            // A puppet has nothing to do when it hears something, so the network need not plan that it hears.
+            self.reactor.io().0.on_line(number, |line| line.vanish());
+        }
+        while self.reactor.hub().connections() < held {
+            self.turn();
+        }
+        (first..self.made).for_each(|conn| assert_eq!(self.deliver(conn, HELLO), HELLO.len()));
+        while self.stats().open < open {
+            self.turn();
+        }
+        (first..self.made).for_each(|conn| {
+            self.take_output(conn);
+        });
+        first
+    }
+
+    /// Closes the peer's end of so many connections from `first` on, and waits until the loop has forgotten them.
+    ///
+    /// # Panics
+    /// When there is no such connection.
+    pub fn leave(&mut self, first: usize, count: usize) {
+        let held = self.reactor.hub().connections() - count as u64;
+        (first..first + count).for_each(|conn| self.reactor.io().0.on_line(conn, |line| line.leave()));
+        while self.reactor.hub().connections() > held {
+            self.turn();
+        }
     }
 
     /// Puts bytes on the line of a connection's peer; returns how many there was room for.
@@ -70,13 +112,14 @@ impl<H: Handler> Rig<H> {
     /// # Panics
     /// When there is no such connection.
     pub fn deliver(&mut self, conn: usize, bytes: &[u8]) -> usize {
-        self.reactor.io().on_line(conn, |line| line.send(bytes))
+        self.reactor.io().0.on_line(conn, |line| line.send(bytes))
     }
 
     /// One turn of the loop, without waiting. It serves everybody who has been delivered to, within the budgets.
     ///
     /// # Panics
     /// Never: the simulated poller does not fail.
+    #[inline(never)]
     pub fn turn(&mut self) {
         let turn = self.reactor.turn(&mut self.app, Some(Duration::ZERO));
         debug_assert!(turn.is_ok());
@@ -89,7 +132,7 @@ impl<H: Handler> Rig<H> {
     pub fn take_output(&mut self, conn: usize) -> usize {
         self.heard.clear();
         let heard = &mut self.heard;
-        self.reactor.io().on_line(conn, |line| line.receive(heard, usize::MAX))
+        self.reactor.io().0.on_line(conn, |line| line.receive(heard, usize::MAX))
     }
 
     /// The application.
@@ -97,9 +140,89 @@ impl<H: Handler> Rig<H> {
         &mut self.app
     }
 
+    /// The loop, lent as to a callback.
+    pub fn context(&mut self) -> Context<'_> {
+        self.reactor.context()
+    }
+
     /// The counters.
     pub fn stats(&mut self) -> Stats {
         self.reactor.hub().stats()
+    }
+}
+
+impl Io for Seam {
+    type Socket = SimSocket;
+
+    #[inline(never)]
+    fn wait(&mut self, timeout: Option<Duration>, events: &mut Vec<Readiness>) -> Result<()> {
+        self.0.wait(timeout, events)
+    }
+
+    #[inline(never)]
+    fn now(&mut self) -> Duration {
+        self.0.now()
+    }
+
+    #[inline(never)]
+    fn accept(&mut self, listener: usize) -> Result<(SimSocket, SocketAddr)> {
+        self.0.accept(listener)
+    }
+
+    #[inline(never)]
+    fn refuse(&mut self, listener: usize, answer: &[u8]) -> Result<()> {
+        self.0.refuse(listener, answer)
+    }
+
+    #[inline(never)]
+    fn listeners(&self) -> usize {
+        self.0.listeners()
+    }
+
+    #[inline(never)]
+    fn stop_listening(&mut self) {
+        self.0.stop_listening();
+    }
+
+    #[inline(never)]
+    fn adopt(&mut self, socket: SimSocket, key: u32) -> Result<()> {
+        self.0.adopt(socket, key)
+    }
+
+    #[cfg(any(test, feature = "client"))]
+    #[inline(never)]
+    fn connect(&mut self, key: u32, address: SocketAddr, source: Option<SocketAddr>) -> Result<()> {
+        self.0.connect(key, address, source)
+    }
+
+    #[inline(never)]
+    fn read(&mut self, key: u32, bytes: &mut [u8]) -> Result<usize> {
+        self.0.read(key, bytes)
+    }
+
+    #[inline(never)]
+    fn write(&mut self, key: u32, slices: &[IoSlice<'_>]) -> Result<usize> {
+        self.0.write(key, slices)
+    }
+
+    #[inline(never)]
+    fn want_write(&mut self, key: u32, on: bool) -> Result<()> {
+        self.0.want_write(key, on)
+    }
+
+    #[inline(never)]
+    fn shut(&mut self, key: u32) {
+        self.0.shut(key);
+    }
+
+    #[inline(never)]
+    fn close(&mut self, key: u32, reset: bool) {
+        self.0.close(key, reset);
+    }
+
+    #[inline(never)]
+    fn waker(&self) -> Arc<dyn Wake> {
+        self.0.waker()
     }
 }
 
@@ -133,5 +256,20 @@ mod tests {
             assert_eq!((rig.take_output(conn), rig.take_output(conn)), (10 * 102, 0));
         }
         assert_eq!((rig.stats().messages_in, rig.stats().open), (30, 300));
+    }
+
+    #[test]
+    fn what_leaves_is_forgotten_and_others_may_come() {
+        let mut rig = Rig::new(3, Echo);
+        rig.leave(1, 2);
+        let first = rig.open(2);
+        assert_eq!((first, rig.stats().open, rig.stats().ended), (3, 3, 2));
+        let mut frame = Vec::new();
+        frame::append(&mut frame, true, Opcode::Text, b"hello", Some([1, 2, 3, 4]));
+        for conn in [0, 3, 4] {
+            rig.deliver(conn, &frame);
+        }
+        rig.turn();
+        assert_eq!([0, 3, 4].map(|conn| rig.take_output(conn)), [7; 3]);
     }
 }
