@@ -400,7 +400,7 @@ impl Connection {
         let longest = limits.message_max.min(usize::try_from(limits.frame_max).unwrap_or(usize::MAX));
         let (opcode, payload) = frame::take_whole(input, self.role(), longest)?;
         let kind = if opcode == Opcode::Text { Kind::Text } else { Kind::Binary };
-        if kind == Kind::Text && utf8::text(payload).is_none() {
+        if kind == Kind::Text && !utf8::is_text(payload) {
             return Some(Err(ProtocolError::BadText));
         }
         Some(Ok(Message { kind, payload: Cow::Borrowed(payload) }))

@@ -5,16 +5,16 @@
 
 use std::str::from_utf8;
 
-/// From this length on vector instructions are worth the call: measured, `cargo bench --bench codec -- utf8`.
-const LONG: usize = 64;
+/// Texts shorter than this gain nothing from vector instructions, and most of them are plain ASCII.
+const SHORT: usize = 64;
 
 /// The bytes so far cannot be the beginning of any UTF-8 text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadUtf8;
 
-/// The text that `bytes` are, if they are one, whole.
-pub fn text(bytes: &[u8]) -> Option<&str> {
-    if bytes.len() < LONG { from_utf8(bytes).ok() } else { simdutf8::basic::from_utf8(bytes).ok() }
+/// True when `bytes` are a whole text.
+pub fn is_text(bytes: &[u8]) -> bool {
+    bytes.len() < SHORT && bytes.is_ascii() || simdutf8::basic::from_utf8(bytes).is_ok()
 }
 
 /// Length of the character at the end of `bytes` that has begun and is not complete: at most three bytes. Whether it has
@@ -55,7 +55,9 @@ impl Utf8Check {
             }
         }
         let (whole, rest) = bytes.split_at(bytes.len() - unfinished(bytes));
-        text(whole).ok_or(BadUtf8)?;
+        if !is_text(whole) {
+            return Err(BadUtf8);
+        }
         if !rest.is_empty() {
             // It may have begun so badly that nothing can save it: that is to be said now.
             if from_utf8(rest).is_err_and(|error| error.error_len().is_some()) {
@@ -110,6 +112,28 @@ mod tests {
             assert_eq!(failed, Some(*bad), "{bytes:x?}");
             assert!(Utf8Check::default().piece(bytes).is_err());
             assert!(Utf8Check::default().piece(&bytes[..*bad]).is_ok());
+        }
+    }
+
+    #[test]
+    fn long_text_is_judged_as_the_standard_library_judges_it() {
+        let text = "plain, простой, €, 𝄞; ".repeat(12);
+        for len in 0..=text.len() {
+            // Whole, cut inside a character at the end or at the beginning, and with one bad byte.
+            let mut bytes = text.as_bytes()[..len].to_vec();
+            for start in 0..len.min(4) {
+                let piece = &bytes[start..];
+                let verdict = from_utf8(piece);
+                assert_eq!(is_text(piece), verdict.is_ok(), "{piece:x?}");
+                let mut check = Utf8Check::default();
+                let good = verdict.err().is_none_or(|error| error.error_len().is_none());
+                assert_eq!(check.piece(piece).is_ok(), good, "{piece:x?}");
+                assert!(!good || check.is_complete() == verdict.is_ok(), "{piece:x?}");
+            }
+            if let Some(byte) = bytes.get_mut(len / 2) {
+                *byte = 0xff;
+                assert!(!is_text(&bytes) && Utf8Check::default().piece(&bytes).is_err(), "{bytes:x?}");
+            }
         }
     }
 
