@@ -156,3 +156,19 @@ fn whole_frames_are_taken_whole_and_others_left_alone() {
     assert_eq!(take_whole(&mut input, Role::Server, 5), None, "a control frame");
     assert_eq!(input.len(), 6);
 }
+
+#[test]
+fn a_glance_sees_what_a_parse_reads() {
+    for role in [Role::Server, Role::Client] {
+        let mut seen = 0;
+        for [first, second] in (0..=u16::MAX).map(u16::to_be_bytes) {
+            let bytes = [first, second, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
+            if let Some(header) = glance(&bytes, role) {
+                assert_eq!(Header::parse(&bytes, role), Ok(Some(header)), "{bytes:x?}");
+                seen += 1;
+            }
+            assert_eq!(glance(&bytes[..1], role), None);
+        }
+        assert_eq!(seen, 2 * 126, "texts and binaries of 0 to 125 bytes");
+    }
+}
