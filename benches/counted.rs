@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use loads::{Crowd, LOADS, Load};
 
-/// Messages in a round of a crowd.
+/// Messages in a round of a crowd, one of each connection at most.
 const SPEAKERS: usize = 1000;
 
 fn main() -> ExitCode {
@@ -50,7 +50,7 @@ fn repeat(shape: loads::Shape, rounds: u32) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Connections come, a thousand of them speak in each round, and all go.
+/// Connections come, up to a thousand of them speak in each round, and all go.
 fn crowd(connections: usize, rounds: u32) -> ExitCode {
     let mut crowd = Crowd::new(connections);
     for _ in 0..rounds {

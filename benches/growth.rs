@@ -7,13 +7,14 @@
 mod loads;
 
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use loads::Crowd;
 
 const SIZES: [usize; 5] = [100, 1_000, 10_000, 100_000, 1_000_000];
-/// Messages of which the fastest round counts: whoever else uses the machine can only make a round slower.
+/// Rounds, of which the fastest counts: whoever else uses the machine can only make a round slower.
 const ROUNDS: usize = 30;
+/// Messages in a round, one of each connection at most.
 const SPEAKERS: usize = 1000;
 
 fn main() -> ExitCode {
@@ -35,31 +36,31 @@ fn main() -> ExitCode {
         let mut crowd = Crowd::new(connections);
         let opening = began.elapsed();
         let held = resident().saturating_sub(before);
-        let mut times: Vec<Duration> = (0..ROUNDS).map(|_| round(&mut crowd)).collect();
-        times.sort();
+        let mut times: Vec<f64> = (0..ROUNDS).map(|_| round(&mut crowd)).collect();
+        times.sort_by(f64::total_cmp);
         let began = Instant::now();
         crowd.leave();
         let life = opening + began.elapsed();
         println!(
             "{connections}\t{:.0}\t{:.1}\t{:.1}\t{:.0}",
             life.as_nanos() as f64 / connections as f64,
-            times[0].as_nanos() as f64 / SPEAKERS as f64,
-            times[ROUNDS / 2].as_nanos() as f64 / SPEAKERS as f64,
+            times[0],
+            times[ROUNDS / 2],
             held as f64 / connections as f64
         );
     }
     ExitCode::SUCCESS
 }
 
-/// A thousand connections chosen at random speak and are answered; what the turns took.
-fn round(crowd: &mut Crowd) -> Duration {
-    crowd.draw(SPEAKERS);
+/// Up to a thousand connections speak and are answered; what the turns took for each of them, in nanoseconds.
+fn round(crowd: &mut Crowd) -> f64 {
+    let speakers = crowd.draw(SPEAKERS);
     crowd.speak();
     let began = Instant::now();
     crowd.serve();
     let took = began.elapsed();
     crowd.hear();
-    took
+    took.as_nanos() as f64 / speakers as f64
 }
 
 /// Resident memory in bytes, or zero where there is no `/proc`.

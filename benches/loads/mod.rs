@@ -13,6 +13,8 @@ const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 const TOPIC: &str = "all";
 /// Connections that come and go together.
 const ABREAST: usize = 50;
+/// A prime: steps of it visit every connection of a crowd whose size is not a multiple of it.
+const STRIDE: usize = 7_919;
 
 /// What is done again and again.
 #[derive(Clone, Copy, Debug)]
@@ -140,7 +142,7 @@ pub struct Crowd {
     frame: Vec<u8>,
     connections: usize,
     speakers: Vec<usize>,
-    last: u64,
+    last: usize,
 }
 
 impl Crowd {
@@ -149,17 +151,17 @@ impl Crowd {
         let mut frame = Vec::new();
         frame::append(&mut frame, true, Opcode::Text, &[b'x'; 20], Some(KEY));
         let rig = Rig::new(connections, App { publishes: false });
-        Crowd { rig, frame, connections, speakers: Vec::new(), last: 1 }
+        Crowd { rig, frame, connections, speakers: Vec::new(), last: 0 }
     }
 
-    /// Draws who speaks next. Knuth's generator (MMIX); its upper bits are the good ones.
-    pub fn draw(&mut self, speakers: usize) {
+    /// Chooses who speaks next, none of them twice, far from each other; returns how many.
+    pub fn draw(&mut self, most: usize) -> usize {
         self.speakers.clear();
-        for _ in 0..speakers {
-            self.last =
-                self.last.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            self.speakers.push((self.last >> 33) as usize % self.connections);
+        for _ in 0..most.min(self.connections) {
+            self.last = (self.last + STRIDE) % self.connections;
+            self.speakers.push(self.last);
         }
+        self.speakers.len()
     }
 
     /// Lets the drawn ones send a message of 20 bytes each.

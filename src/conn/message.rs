@@ -59,7 +59,7 @@ impl<'a> Message<'a> {
     /// here is the price of having no `unsafe`. Use [`Message::as_bytes`] where bytes will do.)
     pub fn as_text(&self) -> Option<&str> {
         match self.kind {
-            Kind::Text => std::str::from_utf8(&self.payload).ok(),
+            Kind::Text => simdutf8::basic::from_utf8(&self.payload).ok(),
             Kind::Binary => None,
         }
     }

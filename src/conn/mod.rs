@@ -410,21 +410,26 @@ impl Connection {
         if input.is_empty() {
             return None;
         }
-        match self.next_whole(input, loan.limits) {
-            Some(Ok(message)) => return Some(Event::Message(message)),
-            Some(Err(error)) => return Some(self.violate(error, loan)),
-            None => {}
-        }
         let rules = self.rules(loan.limits);
-        let mut state = match self.received.take() {
-            Some(state) => state,
-            None => Box::new(Received::Frames(Incoming::default())),
+        // What is complete is looked at where it lies; only what is not gets a place of its own.
+        let arrival = match self.received.take() {
+            None => {
+                let mut incoming = Incoming::default();
+                let arrival = incoming.next(input, &rules);
+                if !incoming.is_idle() {
+                    self.received = Some(Box::new(Received::Frames(incoming)));
+                }
+                arrival
+            }
+            Some(mut state) => {
+                let Received::Frames(incoming) = &mut *state else { return None };
+                let arrival = incoming.next(input, &rules);
+                if !incoming.is_idle() {
+                    self.received = Some(state);
+                }
+                arrival
+            }
         };
-        let Received::Frames(incoming) = &mut *state else { return None };
-        let arrival = incoming.next(input, &rules);
-        if !incoming.is_idle() {
-            self.received = Some(state);
-        }
         match arrival {
             Ok(None) => None,
             Ok(Some(Arrival::Message(message))) => Some(Event::Message(message)),

@@ -173,7 +173,9 @@ pub struct Hub {
     /// A message up to this length is gathered there without further ado.
     reply_max: usize,
     /// Connections with unread bytes that may be read.
-    ready: VecDeque<u32>,
+    ready: Vec<u32>,
+    /// Room for the next such list.
+    spare: Vec<u32>,
     /// Connections with unwritten bytes that may be written.
     dirty: VecDeque<u32>,
     doomed: VecDeque<u32>,
@@ -216,7 +218,8 @@ impl Hub {
             next_generation: 0,
             cork_sent: 0,
             corked: NOBODY,
-            ready: VecDeque::new(),
+            ready: Vec::new(),
+            spare: Vec::new(),
             dirty: VecDeque::new(),
             doomed: VecDeque::new(),
             #[cfg(any(test, feature = "client"))]
@@ -431,7 +434,7 @@ impl Hub {
     /// Puts a connection on the ready list.
     pub fn mark_ready(&mut self, index: u32) {
         if self.slots.0[index as usize].marks.set(Marks::READY, true) {
-            self.ready.push_back(index);
+            self.ready.push(index);
         }
     }
 
@@ -470,19 +473,26 @@ impl Hub {
         true
     }
 
-    /// The next connection to read, at most `left` of them.
-    pub fn next_ready(&mut self) -> Option<u32> {
-        while let Some(index) = self.ready.pop_front() {
-            if self.slot(index).is_some_and(|slot| slot.marks.set(Marks::READY, false)) {
-                return Some(index);
-            }
-        }
-        None
+    /// The connections to be read now; those that become ready from here on are for the next time. The list is given
+    /// back with [`Hub::give_back`].
+    pub fn take_ready(&mut self) -> Vec<u32> {
+        std::mem::replace(&mut self.ready, std::mem::take(&mut self.spare))
     }
 
-    /// Number of entries on the ready list, an upper bound of what [`Hub::next_ready`] gives.
-    pub fn ready_len(&self) -> usize {
-        self.ready.len()
+    /// Takes back a list that has been worked off, for its memory.
+    pub fn give_back(&mut self, mut list: Vec<u32>) {
+        list.clear();
+        self.spare = list;
+    }
+
+    /// True when a connection on the list still is to be read; it no longer is on the list then.
+    pub fn unmark_ready(&mut self, index: u32) -> bool {
+        self.slot(index).is_some_and(|slot| slot.marks.set(Marks::READY, false))
+    }
+
+    /// True when connections are to be read.
+    pub fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
     }
 
     /// The WebSocket or exchange is about to end with what is queued; input is dropped from here on.

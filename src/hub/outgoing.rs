@@ -304,23 +304,23 @@ impl Hub {
         self.cork_waits(index) || self.slots.0[index as usize].conn.sendable() > 0
     }
 
-    /// `len` bytes have been written: true when that was all there was, in the loop's write buffer, and nothing else is
-    /// to be done. So end most turns of a connection; where not, nothing has changed.
-    pub fn replied(&mut self, index: u32, len: usize) -> bool {
+    /// What is to be written to the peer that has been read, where that is all that is to be done for it: it fits into one
+    /// write, nothing waits before it, and nothing follows from its being written.
+    pub fn plain_reply(&self, index: u32) -> Option<&[u8]> {
         let slot = &self.slots.0[index as usize];
-        let all = self.corked == index
-            && self.cork_sent + len == self.cork.len()
+        let plain = slot.conn.phase == Phase::Open
             && slot.conn.outbox.is_none()
-            && slot.conn.phase == Phase::Open
             && !slot.conn.flags.has(Flags::HIGH)
-            && !slot.marks.has(Marks::DIRTY | Marks::BLOCKED | Marks::WRITE_INTEREST);
-        if all {
-            self.stats.bytes_out += len as u64;
-            self.cork.clear();
-            self.cork_sent = 0;
-            self.corked = NOBODY;
-        }
-        all
+            && !slot.marks.has(Marks::DIRTY | Marks::BLOCKED | Marks::WRITE_INTEREST | Marks::DRAIN_OWED)
+            && (1..=self.limits.flush_budget).contains(&self.cork.len());
+        (plain && self.corked == index).then_some(&self.cork)
+    }
+
+    /// All of that has been written.
+    pub fn replied(&mut self, len: usize) {
+        self.stats.bytes_out += len as u64;
+        self.cork.clear();
+        self.corked = NOBODY;
     }
 
     /// `len` bytes of that have been written.

@@ -1,6 +1,5 @@
 //! A client's hub against a server's hub, bytes carried by hand, on a fake clock: what takes minutes takes no time.
 
-use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::time::Duration;
 
@@ -558,8 +557,14 @@ fn the_queue_of_the_ready_is_fair() {
         .collect();
     indexes.iter().for_each(|&index| hub.mark_ready(index));
     hub.mark_ready(indexes[0]);
-    let order: VecDeque<u32> = std::iter::from_fn(|| hub.next_ready()).collect();
+    let order = hub.take_ready();
     assert_eq!(order, indexes, "once each, in order");
+    hub.mark_ready(indexes[2]);
+    assert!(!hub.has_ready(), "on the list that is being worked off");
+    assert!(order.iter().all(|&index| hub.unmark_ready(index)));
+    hub.mark_ready(indexes[1]);
+    assert_eq!(hub.take_ready(), [indexes[1]], "for the next time");
+    assert!(!hub.unmark_ready(indexes[0]));
 }
 
 /// What waits behind a message in parts keeps the backlog high without anything to take; when there is something to

@@ -48,6 +48,17 @@ pub enum Turn {
     Stopped(Report),
 }
 
+/// What a write left to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wrote {
+    /// The kernel took all of it, so many bytes, and may take more.
+    More(usize),
+    /// The kernel takes no more for now.
+    Blocked,
+    /// The connection has failed.
+    Failed,
+}
+
 /// A loop: its peers, its application's calls, and the `Io` below. See the module's text.
 pub struct Reactor<I: Io> {
     io: I,
@@ -194,7 +205,7 @@ impl<I: Io> Reactor<I> {
 
     /// Zero while anybody is cut off by a budget, or has been sent to or ended between two turns, else the time to the next deadline.
     fn timeout(&self, max_wait: Option<Duration>) -> Option<Duration> {
-        let busy = self.hub.ready_len() > 0
+        let busy = self.hub.has_ready()
             || self.hub.dirty_len() > 0
             || self.hub.has_broadcast()
             || self.hub.has_doomed()
@@ -235,6 +246,9 @@ impl<I: Io> Reactor<I> {
         let unread = event.readable || event.read_closed || event.failed;
         if unread {
             slot.marks.set(Marks::READABLE, true);
+            if !(event.writable || event.read_closed || event.failed) {
+                return self.hub.mark_ready(key);
+            }
         }
         if event.read_closed || event.failed {
             slot.marks.set(Marks::READ_CLOSED, true);
@@ -376,10 +390,13 @@ impl<I: Io> Reactor<I> {
 
     fn read_all(&mut self, app: &mut dyn Handler) {
         // Those that a callback makes ready wait for the next turn: nobody is served twice before all are served once.
-        for _ in 0..self.hub.ready_len() {
-            let Some(index) = self.hub.next_ready() else { break };
-            self.read_peer(index, app);
+        let ready = self.hub.take_ready();
+        for &index in &ready {
+            if self.hub.unmark_ready(index) {
+                self.read_peer(index, app);
+            }
         }
+        self.hub.give_back(ready);
     }
 
     fn read_peer(&mut self, index: u32, app: &mut dyn Handler) {
@@ -416,12 +433,31 @@ impl<I: Io> Reactor<I> {
                 }
             }
         }
+        if self.reply(index, app) {
+            return;
+        }
         self.hub.tell_drained(index, app);
         if self.hub.cork_waits(index) {
             self.flush_peer(index, app);
         } else {
             self.hub.uncork();
         }
+    }
+
+    /// Writes what the callbacks have answered, where that is all there is to do; true when it did. So end most reads.
+    fn reply(&mut self, index: u32, app: &mut dyn Handler) -> bool {
+        let Some(bytes) = self.hub.plain_reply(index) else { return false };
+        let offered = bytes.len();
+        let result = self.io.write(index, &[IoSlice::new(bytes)]);
+        self.hub.stats.writes += 1;
+        match result {
+            Ok(len) if len == offered => self.hub.replied(len),
+            other => {
+                let wrote = self.wrote(index, offered, other);
+                self.flush_on(index, wrote, app);
+            }
+        }
+        true
     }
 
     fn note_drained(&mut self, index: u32) {
@@ -487,41 +523,55 @@ impl<I: Io> Reactor<I> {
     }
 
     fn flush_peer(&mut self, index: u32, app: &mut dyn Handler) {
+        self.flush_on(index, Wrote::More(0), app);
+    }
+
+    /// Flushes a peer, after a write that ended so.
+    fn flush_on(&mut self, index: u32, mut wrote: Wrote, app: &mut dyn Handler) {
         let mut budget = self.hub.limits.flush_budget;
-        let mut blocked = false;
-        while self.hub.has_outgoing(index) {
+        while let Wrote::More(len) = wrote {
+            budget -= len;
+            if !self.hub.has_outgoing(index) {
+                break;
+            }
             if budget == 0 {
                 self.hub.stats.budget_flush += 1;
                 break;
             }
             let (offered, result) = self.write_peer(index, budget);
             self.hub.stats.writes += 1;
-            match result {
-                Ok(len) if len == offered && self.hub.replied(index, len) => return,
-                Ok(len) => {
-                    self.hub.sent(index, len);
-                    budget -= len;
-                    blocked = len < offered;
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => blocked = true,
-                Err(error) => {
-                    self.hub.broken(index, error.kind());
-                    self.hub.uncork();
-                    return;
-                }
-            }
-            if blocked {
-                self.hub.stats.writes_short += 1;
-                break;
-            }
+            wrote = self.wrote(index, offered, result);
         }
         self.hub.uncork();
+        if wrote == Wrote::Failed {
+            return;
+        }
+        let blocked = wrote == Wrote::Blocked;
         self.want_write(index, blocked);
         match self.hub.flushed(index, blocked, app) {
             Next::Stay => {}
             Next::Shut => self.io.shut(index),
         }
+    }
+
+    /// Takes note of what the kernel said to a write of `offered` bytes.
+    fn wrote(&mut self, index: u32, offered: usize, result: std::io::Result<usize>) -> Wrote {
+        match result {
+            Ok(len) => {
+                self.hub.sent(index, len);
+                if len == offered {
+                    return Wrote::More(len);
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Wrote::More(0),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => {
+                self.hub.broken(index, error.kind());
+                return Wrote::Failed;
+            }
+        }
+        self.hub.stats.writes_short += 1;
+        Wrote::Blocked
     }
 
     /// One write of what waits for a peer, at most `room` bytes: how much was offered, and what the kernel said.
