@@ -5,6 +5,7 @@
 
 mod harness;
 
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 
 use harness::peer::Peer;
@@ -144,4 +145,75 @@ fn a_dial_that_is_aborted_is_not_begun() {
     assert_eq!(client.stats_when("counted", |s| s.ended == 20).budget_dial, 0);
     listener.set_nonblocking(true).unwrap();
     assert!(listener.accept().is_err(), "nobody else has come");
+}
+
+/// A server that knows no WebSocket: one answer to whatever comes first, then everything goes back as it came, until
+/// the stream ends.
+fn raw_server(connections: usize) -> SocketAddr {
+    let (listener, address) = listener();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().take(connections) {
+            let mut stream = stream.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                head.push(byte[0]);
+            }
+            let answer = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                          Sec-WebSocket-Accept: AAAAAAAAAAAAAAAAAAAAAAAAAAA=\r\n\r\n";
+            stream.write_all(answer.as_bytes()).unwrap();
+            // It ends as its peer does: orderly, or with an error that is none of this side's.
+            let _ = std::io::copy(&mut stream.try_clone().unwrap(), &mut stream);
+        }
+    });
+    address
+}
+
+#[test]
+fn our_own_frames_may_come_back() {
+    let address = raw_server(1);
+    let (tell, told) = std::sync::mpsc::channel();
+    let client = start(Config::default(), move || {
+        Script::new()
+            .start(move |cx| {
+                assert!(cx.connect(&Connect::new(address, "localhost", "/").unchecked()).is_ok())
+            })
+            .open(|cx, conn| {
+                cx.send(conn, "a text");
+                // Longer than what is read at once.
+                cx.send(conn, &[7; 300_000][..]);
+            })
+            .message(move |cx, conn, msg| {
+                if msg.len() > 100 {
+                    cx.close(conn, 1000, "");
+                }
+                tell.send(msg.as_bytes().to_vec()).unwrap();
+            })
+    });
+    assert_eq!(told.recv_timeout(harness::PATIENCE).unwrap(), b"a text");
+    assert!(told.recv_timeout(harness::PATIENCE).unwrap() == [7; 300_000], "masked and unmasked");
+    let why = client.closed(0);
+    assert_eq!((why.by, why.cause, why.code, why.clean), (By::Application, Cause::Close, Some(1000), true));
+    let stats = client.stats_when("counted", |s| s.ended == 1);
+    assert_eq!(
+        (stats.cut_close_timeout, stats.cut_linger_timeout),
+        (0, 0),
+        "nobody waits for the other's end"
+    );
+}
+
+#[test]
+fn a_wrong_accept_and_masked_frames_are_refused_unless_asked_for() {
+    let checked = dial(raw_server(1), 1, Config::default());
+    assert_eq!(checked.closed(0).cause, Cause::BadAnswer);
+    // What asks for its own frames back takes no others.
+    let server = harness::start_echo(Config::default());
+    let unchecked = start(Config::default(), move || {
+        let connect = Connect::new(server.address, "localhost", "/").unchecked();
+        Script::new()
+            .start(move |cx| assert!(cx.connect(&connect).is_ok()))
+            .open(|cx, conn| drop(cx.send(conn, "a text")))
+    });
+    assert!(matches!(unchecked.closed(0).cause, Cause::Protocol(_)), "{:?}", unchecked.ends());
 }

@@ -64,7 +64,7 @@ pub enum Scenario {
 /// What all scenarios have in common.
 #[derive(Args, Clone, Debug)]
 pub struct Common {
-    /// The server: ws://HOST:PORT/PATH
+    /// The server: ws://HOST:PORT/PATH; raw:// for one that knows no WebSocket and sends the very bytes back
     pub url: String,
     /// Threads that make load, one loop each
     #[arg(long, value_name = "N", default_value = "1", value_parser = positive, help_heading = "Generator")]

@@ -53,6 +53,8 @@ pub struct Target {
     pub path: String,
     pub protocols: Vec<String>,
     pub headers: Vec<(String, String)>,
+    /// It knows no WebSocket and sends back what it gets, masked frames and all.
+    pub raw: bool,
     /// Our ends' addresses, in turn; empty: the kernel chooses.
     pub sources: Vec<IpAddr>,
 }

@@ -27,6 +27,17 @@ pub struct Words {
     pub sources: Vec<IpAddr>,
 }
 
+/// What a URL says.
+struct Parts {
+    /// Of a server that knows no WebSocket.
+    raw: bool,
+    /// As it stands there.
+    host: String,
+    port: u16,
+    /// With the query.
+    path: String,
+}
+
 impl Words {
     /// As the command line has them.
     pub fn of(common: &Common) -> Self {
@@ -44,7 +55,7 @@ impl Words {
     /// # Errors
     /// When the URL is none that can be tested, or its host has no address.
     pub fn target(&self, connections: u64) -> Result<Target, Failure> {
-        let (host, port, path) = self.parts()?;
+        let Parts { raw, host, port, path } = self.parts()?;
         let address = self.address(&host, port)?;
         let mut headers = Vec::new();
         for header in &self.headers {
@@ -60,24 +71,25 @@ impl Words {
             path,
             protocols: self.protocols.clone(),
             headers,
+            raw,
             sources: self.sources_for(address, connections)?,
         })
     }
 
-    /// Host as it stands in the URL, port, and path with query.
-    fn parts(&self) -> Result<(String, u16, String), Failure> {
+    fn parts(&self) -> Result<Parts, Failure> {
         let url = &self.url;
         let wrong = |why: &str| Failure::usage(format!("{url}: {why}; write it as ws://HOST:PORT/PATH"));
         let uri: Uri = url.parse().map_err(|error| wrong(&format!("not a URL ({error})")))?;
-        match uri.scheme_str() {
-            Some("ws") => {}
+        let raw = match uri.scheme_str() {
+            Some("ws") => false,
+            Some("raw") => true,
             Some("wss") => {
                 return Err(Failure::usage(format!(
                     "{url}: wss:// needs TLS, which this build does not have; test the server's plain port with ws://"
                 )));
             }
             _ => return Err(wrong("a WebSocket server's URL begins with ws://")),
-        }
+        };
         let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(|| wrong("it names no host"))?;
         // The parser gives no port also where one is written that is none.
         let written = uri.authority().and_then(|authority| authority.as_str().strip_prefix(host));
@@ -90,7 +102,7 @@ impl Words {
             }
         };
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        Ok((host.to_string(), port, path.to_string()))
+        Ok(Parts { raw, host: host.to_string(), port, path: path.to_string() })
     }
 
     fn address(&self, host: &str, port: u16) -> Result<SocketAddr, Failure> {
@@ -161,6 +173,8 @@ mod tests {
             let target = words(url).target(1).unwrap();
             assert_eq!(target.address.to_string(), address);
             assert_eq!((target.host.as_str(), target.path.as_str()), (host, path));
+            let raw = words(&url.replacen("ws", "raw", 1)).target(1).unwrap();
+            assert_eq!(raw, Target { raw: true, ..target }, "{url}");
         }
     }
 

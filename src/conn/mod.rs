@@ -97,6 +97,8 @@ impl Flags {
     pub const SHUT: u16 = 1 << 8;
     /// The application does not want the peer to be read.
     pub const PAUSED: u16 = 1 << 9;
+    /// As a client we want back what we sent: the answer's key is not verified, and frames must come masked.
+    pub const UNCHECKED: u16 = 1 << 10;
 
     /// True when any of `bits` is set.
     pub fn has(self, bits: u16) -> bool {
@@ -202,9 +204,15 @@ impl Connection {
         self.extra.get_or_insert_default()
     }
 
-    /// Whose frames are read.
+    /// Whose frames are written.
     pub fn role(&self) -> Role {
         if self.flags.has(Flags::CLIENT) { Role::Client } else { Role::Server }
+    }
+
+    /// Whose frames are read: a client that gets its own frames back reads them as the server would have.
+    fn reading(&self) -> Role {
+        let plain = self.flags.0 & (Flags::CLIENT | Flags::UNCHECKED) == Flags::CLIENT;
+        if plain { Role::Client } else { Role::Server }
     }
 
     /// Unsent bytes in the backlog.
@@ -457,7 +465,7 @@ impl Connection {
 
     fn rules(&self, limits: &Limits) -> Rules {
         Rules {
-            role: self.role(),
+            role: self.reading(),
             message_max: limits.message_max as u64,
             streamed_message_max: limits.streamed_message_max,
             frame_max: limits.frame_max,

@@ -32,6 +32,7 @@ pub struct Connect {
     target: String,
     protocols: Vec<String>,
     headers: Vec<(String, String)>,
+    unchecked: bool,
 }
 
 impl Connect {
@@ -44,6 +45,7 @@ impl Connect {
             target: target.into(),
             protocols: Vec::new(),
             headers: Vec::new(),
+            unchecked: false,
         }
     }
 
@@ -67,6 +69,16 @@ impl Connect {
     #[must_use]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// For measuring servers that know no WebSocket: they answer with a 101 that is always the same, and send back the
+    /// very bytes that they got. So the answer's `Sec-WebSocket-Accept` must be there but is not verified, frames must
+    /// come masked, as they were sent, and when our own Close has come back we end the stream, as such a server does not
+    /// know that it should. Not for servers that speak WebSocket: their frames are a protocol error here.
+    #[must_use]
+    pub fn unchecked(mut self) -> Self {
+        self.unchecked = true;
         self
     }
 }
@@ -145,6 +157,7 @@ impl Hub {
         // The request waits until the kernel says that the connection is made.
         slot.marks.set(Marks::BLOCKED | Marks::WRITE_INTEREST | Marks::DIALLED, true);
         slot.conn.flags.set(Flags::ANNOUNCED, true);
+        slot.conn.flags.set(Flags::UNCHECKED, connect.unchecked);
         slot.conn.extra().asked = Some(Asked { key, protocols: connect.protocols.clone() });
         self.stats.connected += 1;
         self.enter(index, self.limits.handshake_timeout);
@@ -182,13 +195,16 @@ impl Hub {
 
     /// The answer to our opening handshake has come.
     pub(super) fn answered(&mut self, index: u32, head: &[u8], app: &mut dyn Handler) {
-        let Some(asked) = self.slots.0[index as usize].conn.extra().asked.take() else { return };
+        let conn = &mut self.slots.0[index as usize].conn;
+        let unchecked = conn.flags.has(Flags::UNCHECKED);
+        let Some(asked) = conn.extra().asked.take() else { return };
         let mut room = [httparse::EMPTY_HEADER; super::HEADERS_ROOM];
         let offered: Vec<&str> = asked.protocols.iter().map(String::as_str).collect();
         let (cause, text) = match parse_response(head, &mut room, &head_limits(&self.limits)) {
             Err(error) => (Cause::BadAnswer, error.to_string()),
             Ok(response) => match check_accept(&response, &Key::from_bytes(&asked.key), &offered) {
                 Ok(_) => return self.opened(index, app),
+                Err(AcceptError::WrongAccept) if unchecked => return self.opened(index, app),
                 Err(error @ AcceptError::Status(status)) => (Cause::Declined(status), error.to_string()),
                 Err(error) => (Cause::BadAnswer, error.to_string()),
             },

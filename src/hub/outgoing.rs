@@ -433,8 +433,10 @@ impl Hub {
         }
         slot.conn.flags.set(Flags::SHUT, true);
         self.enter(index, self.limits.linger_timeout);
-        // A client that has exchanged Closes leaves the first end to the server, and with it the TIME_WAIT.
-        if flags.has(Flags::CLIENT) && flags.has(Flags::CLOSE_RECEIVED) { Next::Stay } else { Next::Shut }
+        // A client that has exchanged Closes leaves the first end to the server, and with it the TIME_WAIT; but a
+        // server that has only sent our own Close back does not know that it is one.
+        let leaves_it = flags.has(Flags::CLIENT) && !flags.has(Flags::UNCHECKED);
+        if leaves_it && flags.has(Flags::CLOSE_RECEIVED) { Next::Stay } else { Next::Shut }
     }
 }
 

@@ -334,6 +334,9 @@ fn connects(target: &Target) -> Vec<Connect> {
     for (name, value) in &target.headers {
         plain = plain.header(name, value);
     }
+    if target.raw {
+        plain = plain.unchecked();
+    }
     if target.sources.is_empty() {
         return vec![plain];
     }

@@ -91,7 +91,8 @@ impl Drop for Namespace {
 pub fn reach(near: Ipv4Addr, url: &str) -> Result<String, Failure> {
     let uri: Uri = url.parse().map_err(|error| Failure::usage(format!("{url}: not a URL ({error})")))?;
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    Ok(format!("ws://{near}:{}{path}", uri.port_u16().unwrap_or(80)))
+    let scheme = uri.scheme_str().unwrap_or("ws");
+    Ok(format!("{scheme}://{near}:{}{path}", uri.port_u16().unwrap_or(80)))
 }
 
 /// The first network that no route and no address of the machine has to do with.
@@ -137,6 +138,7 @@ mod tests {
             ("ws://127.0.0.1:9001/chat?a=b", "ws://10.200.0.1:9001/chat?a=b"),
             ("ws://[::1]:81", "ws://10.200.0.1:81/"),
             ("ws://localhost", "ws://10.200.0.1:80/"),
+            ("raw://localhost:81", "raw://10.200.0.1:81/"),
         ] {
             assert_eq!(reach(near, url).unwrap(), reached);
         }
