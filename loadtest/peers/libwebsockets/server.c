@@ -178,6 +178,12 @@ static int callback(struct lws *wsi, enum lws_callback_reasons reason, void *use
     }
 }
 
+/* Without this the library would stop its loop at a signal and stay. */
+static void stop(void *handle, int signal) {
+    (void)handle, (void)signal;
+    _Exit(0);
+}
+
 static int port_of(int count, char **word) {
     char *rest = "";
     long port = count == 3 && !strcmp(word[1], "--port") ? strtol(word[2], &rest, 10) : -1;
@@ -197,6 +203,7 @@ int main(int count, char **word) {
         .port = port_of(count, word),
         .iface = "127.0.0.1",
         .protocols = protocols,
+        .signal_cb = stop,
         .pt_serv_buf_size = READ,
         .gid = -1,
         .uid = -1,
