@@ -46,32 +46,30 @@ where
 {
     let mut batch = Vec::new();
     loop {
-        let mut next = socket.next().await?.ok()?;
+        let mut arrived = socket.next().await;
         // All of them are read before the first is written, as some libraries flush whenever they read.
-        loop {
-            if is_data(&next) {
-                batch.push(next);
+        let over = loop {
+            match arrived {
+                Some(Ok(message)) if is_data(&message) => batch.push(message),
+                Some(Ok(_)) => {}
+                _ => break true,
             }
-            next = match socket.next().now_or_never() {
-                Some(message) if batch.len() < BATCH_MAX => message?.ok()?,
-                // What was read beyond the batch begins the next one.
-                Some(message) => {
-                    let message = message?.ok()?;
-                    write(&mut socket, &mut batch).await?;
-                    message
-                }
-                None => break,
-            };
+            if batch.len() == BATCH_MAX {
+                break false;
+            }
+            match socket.next().now_or_never() {
+                Some(next) => arrived = next,
+                None => break false,
+            }
+        };
+        for message in batch.drain(..) {
+            socket.feed(message).await.ok()?;
         }
-        write(&mut socket, &mut batch).await?;
+        socket.flush().await.ok()?;
+        if over {
+            return Some(());
+        }
     }
-}
-
-async fn write<W: Sink<M> + Unpin, M>(socket: &mut W, batch: &mut Vec<M>) -> Option<()> {
-    for message in batch.drain(..) {
-        socket.feed(message).await.ok()?;
-    }
-    socket.flush().await.ok()
 }
 
 /// Spreads what comes and is data, and sends what is spread, until either ends or fails.
