@@ -213,7 +213,7 @@ fn a_wrong_accept_and_masked_frames_are_refused_unless_asked_for() {
         let connect = Connect::new(server.address, "localhost", "/").unchecked();
         Script::new()
             .start(move |cx| assert!(cx.connect(&connect).is_ok()))
-            .open(|cx, conn| drop(cx.send(conn, "a text")))
+            .open(|cx, conn| assert_eq!(cx.send(conn, "a text"), tidegate::Sent::Ok))
     });
     assert!(matches!(unchecked.closed(0).cause, Cause::Protocol(_)), "{:?}", unchecked.ends());
 }
