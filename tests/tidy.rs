@@ -190,6 +190,7 @@ const LOADTEST: &[&str] = &[
     "run",
     "scenario",
     "conclude",
+    "bench",
 ];
 
 fn loadtest_complaints(source: &Source) -> Vec<String> {

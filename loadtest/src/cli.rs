@@ -50,6 +50,8 @@ pub enum Scenario {
     Search(Search),
     /// Two or more servers or configurations, measured in turns: which one is faster, and how sure that is
     Compare(Compare),
+    /// tidegate, other servers and a bare loop in turns: what each costs, as JSON, tables and a page
+    BenchPeers(BenchPeers),
     /// From small runs: what a large one will need, and what will stop it first
     Plan(Plan),
     /// Make one page of several runs, or the page of a run again
@@ -223,6 +225,12 @@ pub struct Echo {
     /// Binary messages instead of text
     #[arg(long)]
     pub binary: bool,
+    /// Connections besides them that are held and never send
+    #[arg(long, value_name = "N", default_value = "0", value_parser = units::parse_count, conflicts_with_all = ["rate", "rate_each"])]
+    pub idle: u64,
+    /// Rest so long when the last answers are in, and again when all have closed, and tell what memory the server kept
+    #[arg(long, value_name = "TIME", default_value = "0", value_parser = pause)]
+    pub settle: Duration,
     #[command(flatten)]
     pub times: Times,
 }
@@ -265,6 +273,9 @@ pub struct Spread {
     /// Binary messages instead of text
     #[arg(long)]
     pub binary: bool,
+    /// Publishes that leave at once, at each planned time; --rate still counts single ones
+    #[arg(long, value_name = "N", default_value = "1", value_parser = positive)]
+    pub burst: u64,
     /// How the server spreads messages
     #[arg(long, value_enum, default_value = "broadcast")]
     pub adapter: Adapter,
@@ -444,6 +455,44 @@ pub struct Compare {
     /// The scenario and its options, behind --: echo ws://127.0.0.1:9001/ --connections 100
     #[arg(last = true, required = true, value_name = "SCENARIO")]
     pub scenario: Vec<String>,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct BenchPeers {
+    /// The servers to compare with
+    #[arg(long, value_name = "FILE", default_value = "loadtest/peers/peers.toml")]
+    pub peers: PathBuf,
+    /// Run the script `build` beside that file first
+    #[arg(long)]
+    pub build: bool,
+    /// The command of tidegate
+    #[arg(
+        long,
+        value_name = "COMMAND",
+        default_value = "target/release/tidegate serve --bind 127.0.0.1:{port} --backlog-grace 1m"
+    )]
+    pub tidegate: String,
+    /// Only these servers, besides tidegate
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub only: Vec<String>,
+    /// Only these cells; a `*` at the end stands for anything
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub cells: Vec<String>,
+    /// Rounds; in each every server is measured once in every cell
+    #[arg(long, value_name = "N", default_value = "5", value_parser = positive)]
+    pub rounds: u64,
+    /// Time of each measurement
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = span)]
+    pub duration: Duration,
+    /// Processors for the servers
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "0")]
+    pub server_cpu: Vec<usize>,
+    /// Processors for the generator
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1")]
+    pub cpu: Vec<usize>,
+    /// The folder for benchmarks.json, benchmarks.html and the tables in BENCHMARKS.md
+    #[arg(long, value_name = "FOLDER", default_value = "docs")]
+    pub out: PathBuf,
 }
 
 #[derive(Args, Clone, Debug)]

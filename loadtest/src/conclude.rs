@@ -57,7 +57,7 @@ pub fn wishes(scenario: &Scenario) -> Option<Wishes<'_>> {
         Scenario::Search(args) => Wishes::of(&args.common),
         Scenario::Plan(args) => Wishes::of(&args.common),
         Scenario::Compare(args) => Wishes { outputs: &args.outputs, fail_if: &args.fail_if, baseline: None },
-        Scenario::Report(_) | Scenario::Merge(_) | Scenario::Worker => return None,
+        Scenario::BenchPeers(_) | Scenario::Report(_) | Scenario::Merge(_) | Scenario::Worker => return None,
     })
 }
 

@@ -6,9 +6,11 @@
 //! engine   load: threads, loops, connections   server   the other side, through /proc
 //! crew     worker processes and their reports  run      one run in progress
 //! scenario what is done and what comes of it   output   text, JSON, CSV, a page
+//! bench    servers compared, load by load
 //! ```
 
 mod amount;
+mod bench;
 mod bootstrap;
 mod cli;
 mod conclude;
@@ -59,6 +61,7 @@ fn end(failure: &Failure) -> ExitCode {
 fn dispatch(scenario: Scenario) -> Result<ExitCode, Failure> {
     match scenario {
         Scenario::Worker => crew::worker::run().map(|()| ExitCode::SUCCESS).map_err(Failure::refused),
+        Scenario::BenchPeers(args) => bench::run(&args),
         Scenario::Report(args) => report(&args),
         Scenario::Merge(args) => {
             let wishes = Wishes { outputs: &args.outputs, fail_if: &[], baseline: None };

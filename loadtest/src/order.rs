@@ -76,6 +76,8 @@ pub struct Echo {
     pub mix: Mix,
     pub binary: bool,
     pub pace: Pace,
+    /// Connections that send; those that open after them are only held.
+    pub senders: u64,
 }
 
 /// When messages are sent.
@@ -98,6 +100,8 @@ pub struct Fanout {
     /// Publishes per second over all publishers.
     pub per_second: f64,
     pub poisson: bool,
+    /// Publishes that leave at once at each planned time.
+    pub burst: u32,
 }
 
 /// Connections that come and go.

@@ -8,7 +8,7 @@ pub mod html;
 pub mod json;
 pub mod live;
 pub mod number;
-mod plot;
+pub mod plot;
 pub mod text;
 
 use crate::record::{Check, Record, Table, Times};

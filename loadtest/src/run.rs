@@ -15,6 +15,7 @@ use tidegate::program::failure::{Failure, complain};
 use crate::cli::Common;
 use crate::crew::ledger::{Ledger, Sum};
 use crate::crew::{Crew, TICK};
+use crate::interrupt;
 use crate::order::{Count, Role, Setup, Step};
 use crate::output::live::{Levels, Live};
 use crate::server::cpu::{monotonic_ns, process_rss_anon};
@@ -104,6 +105,8 @@ pub struct Finished {
     pub marks: Vec<Mark>,
     pub facts: Facts,
     pub seconds: f64,
+    /// Resident memory of the server when all connections had closed.
+    pub rss_closed: Option<u64>,
 }
 
 impl Run {
@@ -299,12 +302,27 @@ impl Run {
     ///
     /// # Errors
     /// When the user interrupts it.
-    pub fn finish(mut self) -> Result<Finished, Failure> {
+    pub fn finish(self) -> Result<Finished, Failure> {
+        self.finish_after(Duration::ZERO)
+    }
+
+    /// The same, with a rest between the last close and the last reading of the server's memory, which some give back
+    /// late.
+    ///
+    /// # Errors
+    /// When the user interrupts it.
+    pub fn finish_after(mut self, rest: Duration) -> Result<Finished, Failure> {
         // What closing takes belongs to no measurement.
         self.phase("closing", false, Duration::ZERO)?;
         let (sampled, live) = (&mut self.sampled, &mut self.live);
         let mut ledger = self.crew.finish(&mut |ledger| live.tick(ledger, sampled))?;
         self.live.live.finish();
+        let rested = Instant::now() + rest;
+        while let Some(left) = rested.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+            interrupt::check()?;
+            std::thread::sleep(left.min(TICK));
+        }
+        let rss_closed = self.sampled.as_mut().and_then(|sampled| sampled.sample_exact().rss);
         if let Some(gone) = self.sampled.as_ref().and_then(Sampled::gone) {
             ledger.trouble(format!("the server ended during the run: {gone}"));
         }
@@ -313,7 +331,7 @@ impl Run {
         }
         let seconds = self.facts.began.elapsed().as_secs_f64();
         let Run { common, scenario, marks, facts, .. } = self;
-        Ok(Finished { common, scenario, ledger, marks, facts, seconds })
+        Ok(Finished { common, scenario, ledger, marks, facts, seconds, rss_closed })
     }
 }
 
@@ -339,6 +357,12 @@ impl Finished {
         let (from, to) = self.edges(phase)?;
         let (from, to) = (from.usage.as_ref()?.cpu?, to.usage.as_ref()?.cpu?);
         to.checked_sub(from)
+    }
+
+    /// How often the server had nothing to do in a phase, and slept.
+    pub fn server_switches(&self, phase: u32) -> Option<u64> {
+        let (from, to) = self.edges(phase)?;
+        to.usage.as_ref()?.voluntary?.checked_sub(from.usage.as_ref()?.voluntary?)
     }
 }
 

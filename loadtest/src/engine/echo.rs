@@ -13,7 +13,7 @@ use super::lane::{Desk, Play};
 use super::payload::Payload;
 use super::peers::Ended;
 use crate::mix::Mix;
-use crate::order::{Count, Echo, Metric, Pace, Setup};
+use crate::order::{Count, Echo, Metric, Pace, Setup, share};
 use crate::server::cpu::monotonic_ns;
 
 /// Messages sent before the loop is looked after again.
@@ -68,7 +68,10 @@ pub struct EchoRole {
     binary: bool,
     pace: Pace,
     payload: Payload,
+    /// Those that send; others are only held.
     lines: ConnMap<Line>,
+    /// Connections that are still to become senders.
+    senders: u64,
     calendar: Calendar,
     timeout: u64,
     outstanding: u64,
@@ -83,6 +86,7 @@ impl EchoRole {
             pace: echo.pace,
             payload: Payload::new(echo.mix.largest()),
             lines: ConnMap::new(),
+            senders: share(echo.senders, lane, setup.lanes),
             calendar: Calendar::new(setup, lane),
             timeout: (setup.answer_timeout * 1e9) as u64,
             outstanding: 0,
@@ -91,9 +95,6 @@ impl EchoRole {
     }
 
     fn send(&mut self, desk: &mut Desk, cx: &mut Context<'_>, conn: ConnId, planned: u64, now: u64) {
-        if self.lines.get(conn).is_none() {
-            self.lines.insert(conn, Line::default());
-        }
         let Some(line) = self.lines.get_mut(conn) else { return };
         let number = line.first.wrapping_add(line.sent.len() as u32);
         line.sent.push_back(Sent { planned, actual: now });
@@ -110,8 +111,8 @@ impl EchoRole {
     /// Sends what a closed loop may send on this connection.
     fn refill(&mut self, desk: &mut Desk, cx: &mut Context<'_>, conn: ConnId, now: u64) {
         let Pace::Closed { depth } = self.pace else { return };
-        while self.calendar.is_on() && self.lines.get(conn).map_or(0, |line| line.sent.len()) < depth as usize
-        {
+        let has_room = |line: &Line| line.sent.len() < depth as usize;
+        while self.calendar.is_on() && self.lines.get(conn).is_some_and(has_room) {
             self.send(desk, cx, conn, now, now);
         }
     }
@@ -197,6 +198,10 @@ impl Play for EchoRole {
     }
 
     fn opened(&mut self, desk: &mut Desk, cx: &mut Context<'_>, conn: ConnId, now: u64) {
+        if self.senders > 0 {
+            self.senders -= 1;
+            self.lines.insert(conn, Line::default());
+        }
         self.refill(desk, cx, conn, now);
     }
 

@@ -242,7 +242,8 @@ impl Play for FanoutRole {
         if self.calendar.turn(on) && self.publishers_max > 0 {
             // The rate is that of all publishers, of which this lane may have more or fewer than its share.
             let own = self.fanout.per_second * self.publishers_max as f64 / f64::from(self.fanout.publishers);
-            self.calendar.plan(self.fanout.poisson, own * f64::from(self.lanes), at);
+            let bursts = own * f64::from(self.lanes) / f64::from(self.fanout.burst.max(1));
+            self.calendar.plan(self.fanout.poisson, bursts, at);
         }
     }
 
@@ -292,9 +293,11 @@ impl Play for FanoutRole {
     }
 
     fn work(&mut self, desk: &mut Desk, cx: &mut Context<'_>, until: u64) {
-        for _ in 0..PER_TURN {
+        for _ in 0..PER_TURN.div_ceil(self.fanout.burst.max(1)) {
             let Some(planned) = self.calendar.next(until) else { return };
-            self.publish(desk, cx, planned, monotonic_ns());
+            for _ in 0..self.fanout.burst {
+                self.publish(desk, cx, planned, monotonic_ns());
+            }
         }
     }
 

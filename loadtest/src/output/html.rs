@@ -18,6 +18,18 @@ const ROWS: usize = 1_000;
 
 /// The page of these runs, side by side first when there are several.
 pub fn page(records: &[Record]) -> String {
+    let body = html! {
+        @if records.is_empty() { h1 { "No runs" } }
+        @if records.len() > 1 { (overview(records)) }
+        @for (at, record) in records.iter().enumerate() {
+            (run(record, at, records.len()))
+        }
+    };
+    sheet(&title(records), &body)
+}
+
+/// A page of this title around its body, in the style of all pages.
+pub fn sheet(title: &str, body: &Markup) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -25,16 +37,12 @@ pub fn page(records: &[Record]) -> String {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
-                title { (title(records)) }
+                title { (title) }
                 style { (PreEscaped(include_str!("html/page.css"))) (PreEscaped(colours())) }
             }
             body {
                 main {
-                    @if records.is_empty() { h1 { "No runs" } }
-                    @if records.len() > 1 { (overview(records)) }
-                    @for (at, record) in records.iter().enumerate() {
-                        (run(record, at, records.len()))
-                    }
+                    (body)
                     footer { "drawn by loadtest " (env!("CARGO_PKG_VERSION")) }
                 }
             }

@@ -3,6 +3,7 @@
 //! Refuses to know what is plotted. Invariants: any points are fine, also none; a plot has at most 16 lines of about
 //! 2,000 points; the colours in the SVG are only names, which the page's style replaces by those of the reader's theme.
 
+pub mod bars;
 mod ruler;
 
 use maud::{Markup, PreEscaped, html};

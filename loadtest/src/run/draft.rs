@@ -144,6 +144,11 @@ impl<'a> Draft<'a> {
                 self.put(figure.combine(combine).less_is_better());
             }
         }
+        let switches: Option<u64> = phases.iter().map(|phase| self.finished.server_switches(*phase)).sum();
+        if let Some(switches) = switches {
+            let figure = Figure::new("server_switches", switches as f64, Unit::Count);
+            self.put(figure.combine(Combine::Max));
+        }
         let last = phases.iter().filter_map(|phase| self.finished.edges(*phase)).next_back();
         let Some(usage) = last.and_then(|(_, to)| to.usage.clone()) else { return };
         for (name, value, unit) in [

@@ -16,12 +16,16 @@ use crate::run::{Run, Wanted};
 pub fn run(args: &cli::Echo) -> Result<Record, Failure> {
     let pace = pace(&args.pacing, args.connections);
     bounded(args, pace)?;
-    let role = Role::Echo(Echo { mix: args.size.clone(), binary: args.binary, pace });
-    let wanted = Wanted::new("echo", role, args.connections);
-    let mut run = Run::start(&args.common, wanted)?;
-    run.hold("connecting", args.connections, args.times.ramp)?;
+    let senders = args.connections;
+    let connections = senders.saturating_add(args.idle);
+    let role = Role::Echo(Echo { mix: args.size.clone(), binary: args.binary, pace, senders });
+    let mut run = Run::start(&args.common, Wanted::new("echo", role, connections))?;
+    run.hold("connecting", connections, args.times.ramp)?;
+    let before = (!args.settle.is_zero()).then(|| run.memory().0).flatten();
     let phase = run.measure(args.times.warmup, args.times.duration)?;
-    let finished = run.finish()?;
+    run.last(args.settle)?;
+    let after = before.and_then(|_| run.memory().0);
+    let finished = run.finish_after(args.settle)?;
 
     let mut draft = Draft::new(&finished, &[phase], title(args, pace));
     let seconds = draft.seconds();
@@ -53,6 +57,9 @@ pub fn run(args: &cli::Echo) -> Result<Record, Failure> {
     draft.put(Figure::new("duplicate", duplicate, Unit::Count).combine(Combine::Sum).less_is_better());
     draft.connections();
     draft.server(&[phase], Some(("message", "messages", received)));
+    if let (Some(before), Some(after)) = (before, after) {
+        memory(&mut draft, before, after);
+    }
     draft.kernel();
     draft.generator();
     draft.over_time("messages per second", |point| point.received);
@@ -68,6 +75,26 @@ pub fn run(args: &cli::Echo) -> Result<Record, Failure> {
     }
     draft.record.conditions.settings.insert("size".into(), args.size.to_string());
     Ok(draft.record)
+}
+
+/// What the server kept of the load: with all open, before and after it, and when all had closed.
+fn memory(draft: &mut Draft<'_>, before: u64, after: u64) {
+    let put = |name: &str, value: f64| Figure::new(name, value, Unit::Bytes).combine(Combine::Max);
+    let opened = draft.finished.ledger.count(Count::Opened).max(1) as f64;
+    let start = draft.finished.marks.first().and_then(|mark| mark.usage.as_ref()?.rss);
+    let kept = (after as f64 - before as f64) / opened;
+    draft.put(put("server_rss_before", before as f64));
+    draft.put(put("server_rss_after", after as f64));
+    draft.put(put("server_kept_per_connection", kept).less_is_better());
+    if let (Some(start), Some(closed)) = (start, draft.finished.rss_closed) {
+        draft.put(put("server_rss_start", start as f64));
+        draft.put(put("server_rss_closed", closed as f64).less_is_better());
+        draft.put(put("server_rss_left", closed as f64 - start as f64).less_is_better());
+    }
+    draft.note(
+        "server_kept_per_connection: resident memory of the server after the load less that before it, all connections \
+         open, for each of them; server_rss_left: what it has more than at its start when all have closed.",
+    );
 }
 
 /// What the options mean for all connections together.
@@ -99,5 +126,6 @@ fn title(args: &cli::Echo, pace: Pace) -> String {
         Pace::Open { per_second, poisson: true } => format!("{per_second} messages/s, Poisson"),
         Pace::Closed { depth } => format!("{depth} on the way each"),
     };
-    format!("{} connections, {how}, {} bytes of {kind}", args.connections, args.size)
+    let beside = if args.idle > 0 { format!(", {} idle ones beside", args.idle) } else { String::new() };
+    format!("{} connections, {how}, {} bytes of {kind}{beside}", args.connections, args.size)
 }

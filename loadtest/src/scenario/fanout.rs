@@ -1,5 +1,7 @@
 //! `fanout`: what one sends, all get.
 
+use std::time::Duration;
+
 use tidegate::program::failure::Failure;
 
 use crate::cli::{self, Adapter, Spread};
@@ -9,6 +11,11 @@ use crate::record::{Combine, Figure, Record, Unit};
 use crate::run::draft::Draft;
 use crate::run::{Run, Wanted};
 
+/// Publishes that leave at once, at most: as many as one lane gathers the deliveries of.
+const BURST_MAX: u64 = 4_096;
+/// Bursts per second, at least: one in a day.
+const BURSTS_LEAST: f64 = 1e-5;
+
 /// Measures.
 ///
 /// # Errors
@@ -16,7 +23,17 @@ use crate::run::{Run, Wanted};
 pub fn run(args: &cli::Fanout) -> Result<Record, Failure> {
     let mut run = Run::start(&args.common, wanted("fanout", &args.spread)?)?;
     run.hold("connecting", args.spread.subscribers + args.spread.publishers, args.times.ramp)?;
-    let phase = run.measure(args.times.warmup, args.times.duration)?;
+    let bursts = args.spread.burst > 1;
+    let phase = match bursts && !args.times.warmup.is_zero() {
+        false => run.measure(args.times.warmup, args.times.duration)?,
+        // What one burst leaves behind must not be charged to the next, so the two are kept apart.
+        true => {
+            run.phase("warm-up", true, args.times.warmup)?;
+            run.last(args.times.warmup)?;
+            run.drain()?;
+            run.measure(Duration::ZERO, args.times.duration)?
+        }
+    };
     let finished = run.finish()?;
 
     let mut draft = Draft::new(&finished, &[phase], title(&args.spread));
@@ -38,7 +55,9 @@ pub fn run(args: &cli::Fanout) -> Result<Record, Failure> {
     draft.put(Figure::new("lost", lost, Unit::Count).combine(Combine::Sum).less_is_better());
     draft.disorder();
     draft.connections();
-    draft.server(&[phase], Some(("delivery", "delivered", delivered)));
+    // A burst may outlast the measured phase; all of its deliveries are counted, so what they cost is as well.
+    let paid: &[u32] = if bursts { &[phase, phase + 1] } else { &[phase] };
+    draft.server(paid, Some(("delivery", "delivered", delivered)));
     draft.kernel();
     draft.generator();
     draft.over_time("deliveries per second", |point| point.received);
@@ -61,6 +80,12 @@ pub fn wanted(scenario: &'static str, spread: &Spread) -> Result<Wanted, Failure
             spread.size
         )));
     }
+    if spread.rate < BURSTS_LEAST * spread.burst as f64 {
+        return Err(Failure::usage(format!(
+            "--burst {} at --rate {}: less than one burst in a day; give a higher --rate",
+            spread.burst, spread.rate
+        )));
+    }
     let small = |name: &str, count: u64, most: u64| match u32::try_from(count).ok().filter(|_| count <= most)
     {
         Some(count) => Ok(count),
@@ -72,12 +97,14 @@ pub fn wanted(scenario: &'static str, spread: &Spread) -> Result<Wanted, Failure
         binary: spread.binary,
         per_second: spread.rate,
         poisson: spread.poisson,
+        burst: small("burst", spread.burst, BURST_MAX)?,
     });
     Ok(Wanted::new(scenario, role, spread.subscribers + spread.publishers))
 }
 
 /// What is spread, for people.
 pub fn title(spread: &Spread) -> String {
-    let Spread { subscribers, publishers, rate, size, .. } = spread;
-    format!("{publishers} publishers, {subscribers} listeners, {rate} publishes/s of {size} bytes")
+    let Spread { subscribers, publishers, rate, size, burst, .. } = spread;
+    let at_once = if *burst > 1 { format!(", {burst} at once") } else { String::new() };
+    format!("{publishers} publishers, {subscribers} listeners, {rate} publishes/s of {size} bytes{at_once}")
 }

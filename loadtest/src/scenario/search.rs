@@ -6,7 +6,7 @@
 
 mod seek;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tidegate::program::failure::{Failure, complain};
 
@@ -314,6 +314,8 @@ fn echo_args(args: &cli::Search, value: f64) -> cli::Echo {
         pacing: Pacing { rate, rate_each, poisson: args.poisson, depth: 1 },
         size: args.size.clone(),
         binary: args.binary,
+        idle: 0,
+        settle: Duration::ZERO,
         times: Times { duration: args.duration, warmup: args.warmup, ramp: None },
     }
 }

@@ -140,7 +140,7 @@ fn common(scenario: &mut Scenario) -> Option<&mut Common> {
         Scenario::Slow(args) => Some(&mut args.common),
         Scenario::Storm(args) => Some(&mut args.common),
         Scenario::Vanish(args) => Some(&mut args.common),
-        Scenario::Search(_) | Scenario::Compare(_) | Scenario::Plan(_) => None,
+        Scenario::Search(_) | Scenario::Compare(_) | Scenario::Plan(_) | Scenario::BenchPeers(_) => None,
         Scenario::Report(_) | Scenario::Merge(_) | Scenario::Worker => None,
     }
 }

@@ -181,6 +181,8 @@ fn echo(args: &cli::Plan, rate: Option<f64>) -> Result<Record, Failure> {
         pacing: Pacing { rate, rate_each: None, poisson: false, depth: 1 },
         size,
         binary: false,
+        idle: 0,
+        settle: Duration::ZERO,
         times: times(args),
     })
 }
@@ -193,6 +195,7 @@ fn chat(args: &cli::Plan, path: &str) -> Result<Record, Failure> {
             publishers: 1,
             rate: PUBLISHES,
             poisson: false,
+            burst: 1,
             // A publish carries its number and time.
             size: args.size.max(HEADER as u64),
             binary: false,

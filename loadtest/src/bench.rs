@@ -1,0 +1,399 @@
+//! `bench-peers`: tidegate, servers of other libraries and a bare loop, measured in turns under the same loads.
+//!
+//! Refuses to measure anything itself: a cell is a scenario with words that anyone can give it. Invariants: in each round
+//! every server is measured once in every cell, with the raw loop right beside it; what fails becomes a reason and never a
+//! number, and ends nothing but itself; whenever it ends, what was measured is written.
+
+mod cells;
+mod document;
+mod markdown;
+mod page;
+mod peers;
+mod tally;
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use clap::Parser;
+use tidegate::program::failure::{Failure, complain, print};
+
+use crate::cli::{self, Cli};
+use crate::conclude::save;
+use crate::interrupt;
+use crate::output::number::plain_number;
+use crate::record::{Record, Unit};
+use crate::scenario;
+use crate::server::machine;
+use cells::Load;
+use document::{Cell, Document, Kind, Row, SCHEMA};
+use tally::{Measured, Rounds, Turn};
+
+/// Rounds, at most: as many as intervals are made of.
+const ROUNDS_MAX: u64 = 1_000;
+/// One that failed so often under a load, and never did otherwise, is asked no more.
+const FAILURES_MAX: usize = 2;
+/// Ports for the servers: each is used once before the first comes again, and none is one that the kernel gives to
+/// connections (ip(7): from 32,768 on), so nothing waits for the last one's TIME_WAIT.
+const PORTS: std::ops::Range<u16> = 21_000..29_000;
+/// Longest reason that is kept.
+const REASON_MAX: usize = 200;
+/// What must be zero in a run that is to be believed.
+const FAULTS: &[&str] = &["lost", "wrong", "duplicate", "failed", "dropped", "errors"];
+/// The checks that tell of load that was never made; the others are about the generator's own lateness.
+const VOID: &[&str] = &["unsent", "worker troubles"];
+const DISTURBED: &str = "generator waiting";
+
+/// All measurements, by load and row.
+struct Bench<'a> {
+    args: &'a cli::BenchPeers,
+    rows: Vec<Row>,
+    /// The rows that are there, and the one that ratios are taken to.
+    there: Vec<usize>,
+    raw: Option<usize>,
+    loads: Vec<&'static Load>,
+    rounds: Vec<Vec<Rounds>>,
+    port: u16,
+    progress: Progress,
+}
+
+/// How far it is, in seconds of runs as they were foreseen.
+struct Progress {
+    began: Instant,
+    began_at: u64,
+    done: f64,
+    all: f64,
+}
+
+/// Measures, compares and writes.
+///
+/// # Errors
+/// When the command line is wrong, tidegate is not there, or nothing can be written.
+pub fn run(args: &cli::BenchPeers) -> Result<ExitCode, Failure> {
+    if args.rounds > ROUNDS_MAX {
+        return Err(Failure::usage(format!("--rounds {}: at most {ROUNDS_MAX}", args.rounds)));
+    }
+    let loads = cells::named(&args.cells)?;
+    let text = markdown::read(&args.out)?;
+    if args.build {
+        build(&args.peers);
+    }
+    let rows = peers::rows(&args.peers, &args.tidegate, &args.only)?;
+    let mut bench = Bench::new(args, rows, loads)?;
+    let interrupted = bench.measure(&text)?;
+    let document = bench.document(interrupted);
+    write(&document, &args.out, &text)?;
+    print(&markdown::tables(&document))?;
+    Ok(if interrupted { ExitCode::from(1) } else { ExitCode::SUCCESS })
+}
+
+/// Runs the script that builds the servers. What it could not build is not there, and is told as that.
+fn build(peers: &Path) {
+    let script = peers.with_file_name("build");
+    match Command::new(&script).status() {
+        Ok(status) if status.success() => {}
+        Ok(status) => complain("loadtest", format_args!("{}: {status}", script.display())),
+        Err(error) => complain("loadtest", format_args!("{}: {error}; nothing was built", script.display())),
+    }
+}
+
+fn write(document: &Document, out: &Path, text: &str) -> Result<(), Failure> {
+    let json = serde_json::to_string_pretty(document)
+        .map_err(|error| Failure::refused(format!("cannot write benchmarks.json: {error}")))?;
+    save(&out.join("benchmarks.json"), &(json + "\n"))?;
+    save(&out.join("benchmarks.html"), &page::page(document))?;
+    save(&out.join(markdown::FILE), &markdown::with_tables(text, &markdown::tables(document)))
+}
+
+impl<'a> Bench<'a> {
+    fn new(args: &'a cli::BenchPeers, rows: Vec<Row>, loads: Vec<&'static Load>) -> Result<Self, Failure> {
+        for row in &rows {
+            match &row.left_out {
+                Some(why) if row.kind == Kind::Own => {
+                    let what =
+                        "build it with `cargo build --release --features cli`, or name it with --tidegate";
+                    return Err(Failure::refused(format!("{}: {why}; {what}", row.name)));
+                }
+                Some(why) => complain("loadtest", format_args!("{} is left out: {why}", row.name)),
+                None => {}
+            }
+        }
+        let there: Vec<usize> = (0..rows.len()).filter(|at| rows[*at].left_out.is_none()).collect();
+        let raw = there.iter().copied().find(|at| rows[*at].kind == Kind::Raw);
+        let runs = tally::groups(0, &there, raw).concat().len();
+        let round: f64 = loads.iter().map(|load| load.lasts(args.duration.as_secs_f64())).sum();
+        let all = round * runs as f64 * args.rounds as f64;
+        complain(
+            "loadtest",
+            format_args!(
+                "{} servers, {} cells, {} rounds: about {}",
+                there.len(),
+                loads.len(),
+                args.rounds,
+                lasted(all)
+            ),
+        );
+        let began_at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let rounds = vec![vec![Rounds::new(); rows.len()]; loads.len()];
+        let progress = Progress { began: Instant::now(), began_at, done: 0.0, all };
+        Ok(Bench { args, rows, there, raw, loads, rounds, port: PORTS.start, progress })
+    }
+
+    /// Measures all rounds, and writes what there is after each; true when the user ended it.
+    fn measure(&mut self, text: &str) -> Result<bool, Failure> {
+        for round in 0..self.args.rounds {
+            for load in 0..self.loads.len() {
+                self.rounds[load].iter_mut().for_each(|rounds| rounds.push(Vec::new()));
+                for group in tally::groups(round, &self.there, self.raw) {
+                    if !self.group(round, load, &group) {
+                        return Ok(true);
+                    }
+                }
+            }
+            if round + 1 < self.args.rounds {
+                write(&self.document(false), &self.args.out, text)?;
+            }
+        }
+        Ok(false)
+    }
+
+    /// Measures these rows one after the other; false when the user has ended it.
+    fn group(&mut self, round: u64, load: usize, group: &[usize]) -> bool {
+        let mut taken = Vec::new();
+        for &row in group {
+            let measured = if self.is_given_up(load, row) {
+                Err("given up".to_string())
+            } else {
+                self.one(load, row).map_err(|why| why.chars().take(REASON_MAX).collect())
+            };
+            if interrupt::check().is_err() {
+                return false;
+            }
+            self.progress.done += self.loads[load].lasts(self.args.duration.as_secs_f64());
+            self.tell(round, load, row, &measured);
+            taken.push((row, measured));
+        }
+        let is_raw = |row: usize| Some(row) == self.raw;
+        let raw = taken.iter().find(|(row, _)| is_raw(*row));
+        let beside = raw.and_then(|(_, measured)| measured.as_ref().ok()).map(|measured| measured.value);
+        for (row, measured) in taken {
+            if let Some(turns) = self.rounds[load][row].last_mut() {
+                turns.push(Turn { measured, beside });
+            }
+        }
+        true
+    }
+
+    fn is_given_up(&self, load: usize, row: usize) -> bool {
+        let mut turns = self.rounds[load][row].iter().flatten().map(|turn| turn.measured.is_err());
+        turns.clone().count() >= FAILURES_MAX && turns.all(|failed| failed)
+    }
+
+    fn tell(&self, round: u64, load: usize, row: usize, measured: &Result<Measured, String>) {
+        let load = self.loads[load];
+        let told = match measured {
+            Ok(measured) => shown(load.is_memory(), measured.value),
+            Err(why) => why.clone(),
+        };
+        let spent = self.progress.began.elapsed().as_secs_f64();
+        let left = spent * (self.progress.all / self.progress.done.max(1e-9) - 1.0).max(0.0);
+        complain(
+            "loadtest",
+            format_args!(
+                "round {} of {}, {}, {}: {told}; about {} left",
+                round + 1,
+                self.args.rounds,
+                load.name,
+                self.rows[row].name,
+                lasted(left)
+            ),
+        );
+    }
+
+    /// One measurement with a server of its own.
+    fn one(&mut self, load: usize, row: usize) -> Result<Measured, String> {
+        let (load, row) = (self.loads[load], &self.rows[row]);
+        self.port = free_port(self.port)?;
+        let mut words = words(load, row, self.port, self.args);
+        let command = if load.is_broadcast() { &row.broadcast } else { &row.command };
+        words.extend(["--server".to_string(), command.clone()]);
+        if !self.args.server_cpu.is_empty() {
+            words.extend(["--server-cpu".to_string(), crate::server::cpu::list(&self.args.server_cpu)]);
+        }
+        let words = std::iter::once("loadtest").chain(words.iter().map(String::as_str));
+        let parsed = Cli::try_parse_from(words).map_err(|error| error.to_string())?;
+        let record = scenario::run(&parsed.scenario).map_err(|failure| failure.to_string())?;
+        judged(&record, load)
+    }
+
+    fn document(&self, interrupted: bool) -> Document {
+        let own = self.rows.iter().position(|row| row.kind == Kind::Own).unwrap_or(0);
+        let mut command: Vec<String> = std::env::args().collect();
+        if let Some(first) = command.first_mut() {
+            // Where it was built is nobody's business.
+            *first = "loadtest".into();
+        }
+        let cell = |(load, rounds): (&&'static Load, &Vec<Rounds>)| {
+            let there = self.there.iter();
+            let named = |row: usize| self.rows[row].name.clone();
+            Cell {
+                name: load.name.into(),
+                title: load.title.into(),
+                figure: load.figure.into(),
+                unit: load.unit.into(),
+                command: by_hand(load, self.args),
+                bytes: load.bytes,
+                raw: self.raw.map(named),
+                results: there.map(|row| tally::outcome(&named(*row), &rounds[*row], &rounds[own])).collect(),
+            }
+        };
+        Document {
+            schema: SCHEMA.into(),
+            began: self.progress.began_at,
+            seconds: self.progress.began.elapsed().as_secs_f64(),
+            interrupted,
+            rounds: self.args.rounds,
+            command,
+            version: env!("CARGO_PKG_VERSION").into(),
+            server_cpu: self.args.server_cpu.clone(),
+            generator_cpu: self.args.cpu.clone(),
+            machine: machine::facts(),
+            rows: self.rows.clone(),
+            cells: self.loads.iter().zip(&self.rounds).map(cell).collect(),
+        }
+    }
+}
+
+/// What a run is told, but for the server.
+fn words(load: &Load, row: &Row, port: u16, args: &cli::BenchPeers) -> Vec<String> {
+    let scheme = if row.bare { "raw" } else { "ws" };
+    let url = format!("{scheme}://127.0.0.1:{port}{}", load.path());
+    load.words(&url, args.duration.as_secs_f64(), &args.cpu)
+}
+
+/// The same as a command line for people.
+fn by_hand(load: &Load, args: &cli::BenchPeers) -> String {
+    let url = format!("ws://127.0.0.1:9001{}", load.path());
+    let words = load.words(&url, args.duration.as_secs_f64(), &args.cpu).join(" ");
+    let cpu = match args.server_cpu.as_slice() {
+        [] => String::new(),
+        list => format!(" --server-cpu {}", crate::server::cpu::list(list)),
+    };
+    format!("loadtest {words}{cpu} --server 'SERVER'")
+}
+
+/// The next port that nobody listens on.
+fn free_port(last: u16) -> Result<u16, String> {
+    let span = PORTS.end - PORTS.start;
+    let ports = (1..=span).map(|ahead| PORTS.start + (last - PORTS.start + ahead) % span);
+    let mut free = ports.filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    free.next().ok_or_else(|| format!("no port from {} to {} is free", PORTS.start, PORTS.end - 1))
+}
+
+/// What is to be believed of a run.
+fn judged(record: &Record, load: &Load) -> Result<Measured, String> {
+    let failed = |name: &&str| record.verdict.checks.iter().any(|check| check.name == **name && !check.ok);
+    if let Some(check) = VOID.iter().find(|name| failed(name)) {
+        let example =
+            record.errors.values().next().map_or(String::new(), |seen| format!(": {}", seen.example));
+        return Err(format!("INVALID: {check}{example}"));
+    }
+    let count = |name: &str| record.figure(name).map_or(0.0, |figure| figure.value);
+    if let Some(fault) = FAULTS.iter().find(|name| count(name) > 0.0) {
+        let first = record.errors.iter().next();
+        let example = first.map_or(String::new(), |(kind, seen)| format!(": {kind} ({})", seen.example));
+        return Err(format!("{fault} {}{example}", plain_number(Unit::Count, count(fault))));
+    }
+    let value = record.figure(load.figure).map(|figure| figure.value).filter(|value| value.is_finite());
+    let value = value.ok_or_else(|| format!("no figure {} was measured", load.figure))?;
+    let share = |name: &str| record.figure(name).map(|figure| figure.value);
+    let each = ["messages", "delivered", "handshakes"].into_iter().find_map(share);
+    Ok(Measured {
+        value,
+        server_cpu: share("server_cpu"),
+        switches: share("server_switches")
+            .zip(each)
+            .filter(|(_, each)| *each > 0.0)
+            .map(|(n, each)| n / each),
+        stolen: share("stolen"),
+        disturbed: failed(&DISTURBED),
+    })
+}
+
+/// A value of a cell, for people.
+fn shown(is_memory: bool, value: f64) -> String {
+    plain_number(if is_memory { Unit::Bytes } else { Unit::Microseconds }, value)
+}
+
+/// A span for people, in minutes where it is long.
+fn lasted(seconds: f64) -> String {
+    if seconds < 600.0 {
+        return plain_number(Unit::Seconds, seconds);
+    }
+    let minutes = Duration::from_secs_f64(seconds.min(1e9)).as_secs() / 60;
+    format!("{} h {} min", minutes / 60, minutes % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Check, Figure};
+
+    fn load(name: &str) -> &'static Load {
+        cells::named(&[name.to_string()]).unwrap()[0]
+    }
+
+    fn record(figures: &[(&str, f64)], failed: &[&str]) -> Record {
+        let mut record = Record::of("echo");
+        record.figures =
+            figures.iter().map(|(name, value)| Figure::new(*name, *value, Unit::Count)).collect();
+        let check = |name: &&str| Check {
+            name: name.to_string(),
+            measured: 1.0,
+            limit: 0.0,
+            unit: Unit::Count,
+            ok: false,
+            meaning: String::new(),
+        };
+        record.verdict.checks = failed.iter().map(check).collect();
+        record
+    }
+
+    #[test]
+    fn a_run_with_a_fault_has_no_value() {
+        let good = [("server_cpu_per_message", 3.0), ("messages", 100.0), ("server_switches", 50.0)];
+        let with = |fault| [&good[..], &[(fault, 2.0)]].concat();
+        for (figures, failed, expected) in [
+            (good.to_vec(), &[][..], Ok((3.0, Some(0.5), false))),
+            (good.to_vec(), &["generator cpu", "loop lag p99"], Ok((3.0, Some(0.5), false))),
+            (good.to_vec(), &[DISTURBED], Ok((3.0, Some(0.5), true))),
+            (good[..1].to_vec(), &[], Ok((3.0, None, false))),
+            (good.to_vec(), &["worker troubles"], Err("INVALID: worker troubles")),
+            (with("lost"), &[], Err("lost 2")),
+            (with("errors"), &[], Err("errors 2")),
+            (good[1..].to_vec(), &[], Err("no figure server_cpu_per_message was measured")),
+        ] {
+            let told = judged(&record(&figures, failed), load("echo-100x1x20"));
+            let told = told.map(|it| (it.value, it.switches, it.disturbed));
+            assert_eq!(told, expected.map_err(String::from), "{figures:?} {failed:?}");
+        }
+    }
+
+    #[test]
+    fn ports_go_round_and_taken_ones_are_passed_over() {
+        let first = free_port(PORTS.start).unwrap();
+        let taken = TcpListener::bind(("127.0.0.1", first));
+        let second = free_port(PORTS.start).unwrap();
+        assert!(first > PORTS.start && PORTS.contains(&second));
+        // Another test may hold the first one already; the second is then free, and may be it.
+        assert!(taken.is_err() || second != first);
+        assert!(PORTS.contains(&free_port(PORTS.end - 1).unwrap()));
+    }
+
+    #[test]
+    fn long_spans_are_told_in_minutes() {
+        assert_eq!(lasted(7_322.0), "2 h 2 min");
+        assert_eq!(lasted(12.0), plain_number(Unit::Seconds, 12.0));
+    }
+}

@@ -1,0 +1,182 @@
+//! What a comparison of servers leaves behind: the one document that page and tables are made of (JSON schema
+//! `tidegate-benchmarks/1`).
+//!
+//! Refuses to know how it was measured and how it is shown. Invariants: a result that could not be had has a reason
+//! instead of a value, and never both; the values of all rounds are kept, so that every median can be checked.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Name and version of the document's form. It changes when a field changes its meaning or goes away.
+pub const SCHEMA: &str = "tidegate-benchmarks/1";
+
+/// The whole comparison.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Document {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// Seconds since 1970 when it began.
+    pub began: u64,
+    /// Seconds that it took.
+    pub seconds: f64,
+    /// It was ended before all rounds were measured.
+    pub interrupted: bool,
+    pub rounds: u64,
+    /// The words of the command line.
+    pub command: Vec<String>,
+    /// Version of this program.
+    pub version: String,
+    /// Processors of the server and of the generator.
+    pub server_cpu: Vec<usize>,
+    pub generator_cpu: Vec<usize>,
+    /// Kernel, processor, memory and the like, by name.
+    pub machine: BTreeMap<String, String>,
+    pub rows: Vec<Row>,
+    pub cells: Vec<Cell>,
+}
+
+/// One server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    pub name: String,
+    pub kind: Kind,
+    /// As `--server` takes it.
+    pub command: String,
+    /// The same for cells in which one sends to all.
+    pub broadcast: String,
+    pub version: String,
+    pub language: String,
+    /// It knows no WebSocket: bytes come back as they were sent.
+    pub bare: bool,
+    /// Why it was not measured at all.
+    pub left_out: Option<String>,
+}
+
+/// What a server is in the comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// tidegate.
+    Own,
+    /// A loop that only moves bytes: what no server can be cheaper than. The first of them is what ratios are taken to.
+    Raw,
+    Peer,
+}
+
+/// One load, and what came of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cell {
+    pub name: String,
+    /// What is done, for people.
+    pub title: String,
+    /// The figure of the scenario's record.
+    pub figure: String,
+    /// Of what it is told: `µs per message`, `bytes per connection`.
+    pub unit: String,
+    /// The command of one measurement, with `SERVER` where the server's command goes.
+    pub command: String,
+    /// Payload bytes of what is counted, where it is long enough that bytes decide.
+    pub bytes: Option<f64>,
+    /// The row that ratios are taken to.
+    pub raw: Option<String>,
+    /// In the order of the rows.
+    pub results: Vec<Outcome>,
+}
+
+/// One server under one load.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    pub row: String,
+    /// Median over the rounds.
+    pub value: Option<Estimate>,
+    /// To the raw loop, measured next to it in the same round.
+    pub to_raw: Option<Estimate>,
+    /// To tidegate in the same round.
+    pub to_own: Option<Estimate>,
+    /// The value of each round; `null` where there is none.
+    pub rounds: Vec<Option<f64>>,
+    /// Share of its processor that the server used, and times that it slept per thing counted: medians.
+    pub server_cpu: Option<f64>,
+    pub switches: Option<f64>,
+    /// Share of processor time that the host of a virtual machine took away: the median.
+    pub stolen: Option<f64>,
+    /// Measurements in which other programs had the generator's processor for more than a quarter of the time.
+    pub disturbed: u64,
+    /// Why values are missing, and how often.
+    pub failures: BTreeMap<String, u64>,
+}
+
+/// A median and its 95 % interval.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Estimate {
+    pub median: f64,
+    pub interval: Option<(f64, f64)>,
+}
+
+impl Cell {
+    /// Memory is told in bytes, all else in microseconds.
+    pub fn is_memory(&self) -> bool {
+        !self.figure.starts_with("server_cpu")
+    }
+}
+
+#[cfg(test)]
+pub mod samples {
+    use super::*;
+
+    /// A comparison with a row of each sort.
+    pub fn document() -> Document {
+        let row = |name: &str, kind, left_out: Option<&str>| Row {
+            name: name.into(),
+            kind,
+            command: "run {port}".into(),
+            broadcast: "run {port}".into(),
+            version: "1".into(),
+            language: "C".into(),
+            bare: false,
+            left_out: left_out.map(String::from),
+        };
+        let estimate =
+            |median: f64, by: f64| Some(Estimate { median, interval: Some((median - by, median + by)) });
+        let own = Outcome {
+            row: "tidegate".into(),
+            value: estimate(12.0, 1.0),
+            to_raw: estimate(1.2, 0.1),
+            to_own: estimate(1.0, 0.0),
+            rounds: vec![Some(12.0); 5],
+            server_cpu: Some(0.98),
+            switches: Some(0.02),
+            ..Outcome::default()
+        };
+        let failures = BTreeMap::from([("lost 3".to_string(), 2), ("given up".to_string(), 3)]);
+        let slow = Outcome { row: "slow".into(), rounds: vec![None; 5], failures, ..Outcome::default() };
+        Document {
+            schema: SCHEMA.into(),
+            began: 1_000,
+            seconds: 100.0,
+            interrupted: false,
+            rounds: 5,
+            command: vec!["loadtest".into(), "bench-peers".into()],
+            version: "0".into(),
+            server_cpu: vec![0],
+            generator_cpu: vec![1],
+            machine: BTreeMap::from([("kernel".to_string(), "Linux".to_string())]),
+            rows: vec![
+                row("tidegate", Kind::Own, None),
+                row("raw | loop", Kind::Raw, Some("there is no a | b")),
+                row("slow", Kind::Peer, None),
+            ],
+            cells: vec![Cell {
+                name: "echo-100x1x1KiB".into(),
+                title: "echo <all>".into(),
+                figure: "server_cpu_per_message".into(),
+                unit: "µs per message".into(),
+                command: "loadtest echo ws://127.0.0.1:9001/echo".into(),
+                bytes: Some(1024.0),
+                raw: Some("raw | loop".into()),
+                results: vec![slow, own],
+            }],
+        }
+    }
+}
