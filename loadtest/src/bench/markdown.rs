@@ -169,7 +169,8 @@ fn results(cell: &Cell, document: &Document) -> String {
     let columns = columns(cell);
     let rule: String =
         (0..columns.len()).map(|at| if is_number(&columns, at) { "--:|" } else { "---|" }).collect();
-    let mut text = format!("| {} |\n|{rule}\n", columns.join(" | "));
+    let mut text =
+        format!("| {} |\n|{rule}\n", columns.iter().map(|name| plain(name)).collect::<Vec<_>>().join(" | "));
     for outcome in sorted(cell) {
         let own = document.rows.iter().any(|row| row.kind == Kind::Own && row.name == outcome.row);
         let mut cells: Vec<String> = row(cell, outcome).iter().map(|cell| plain(cell)).collect();
@@ -214,11 +215,11 @@ mod tests {
         let text = tables(&samples::document());
         for expected in [
             "| raw \\| loop | raw loop | C | 1 | left out: there is no a \\| b |",
-            "| **tidegate** | 12.0 µs | 11.0 µs to 13.0 µs | 11.7 | 1.20 | 1.10 to 1.30 | 1.00 | 1.00 to 1.00 | 98.0 % | 20.0 | 5 |  |",
-            "| slow | – | – | – | – | – | – | – | – | – | 0 | 2 times: lost 3; 3 times: given up |",
+            "| **tidegate** | 12 µs | 11 µs to 13 µs | 11.7 | 1.20 | 1.10 to 1.30 | 1.00 | 1.00 to 1.00 | 98.0 % | 20.0 | 5 |  |",
+            "| slow | – | – | – | – | – | – | – | – | – | 0 | 3 times: given up; 2 times: lost 3 |",
             "### echo-100x1x1KiB: echo",
             "```sh\nloadtest echo ws://127.0.0.1:9001/echo\n```",
-            "to raw \\| loop",
+            "| to raw \\| loop |",
         ] {
             assert!(text.contains(expected), "{expected}:\n{text}");
         }
