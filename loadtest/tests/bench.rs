@@ -1,0 +1,173 @@
+//! `bench-peers`, and the options of scenarios that its cells need.
+//!
+//! Refuses to know how fast this machine is. Invariant: what is asserted is counts, what was written, and the words in
+//! which it is told.
+
+#![cfg(target_os = "linux")]
+
+mod harness;
+#[path = "harness/said.rs"]
+mod said;
+#[path = "faulty/server.rs"]
+mod server;
+
+use std::fs;
+use std::path::PathBuf;
+
+use harness::{count, fresh, loadtest, measured};
+use said::{Said, serve, url};
+use serde_json::Value;
+use server::{Act, Server};
+
+/// A folder of a test's own.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        let folder = fresh("");
+        fs::create_dir_all(&folder).unwrap();
+        Folder(folder)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.join(name).to_str().unwrap().to_string()
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.0.join(name)).unwrap()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn servers_are_compared_and_everything_is_written() {
+    let folder = Folder::new();
+    let peer = |name: &str, kind: &str, command: &str| {
+        format!("[[peer]]\nname = '{name}'\nkind = '{kind}'\ncommand = '''{command}'''\nversion = '7'\n")
+    };
+    let listed = [
+        peer("one-event", "raw", &format!("{} --events-max 1", serve())),
+        peer("ends", "peer", "sh -c 'echo too old; exit 3' {port}"),
+        peer("missing", "peer", "bin/missing --port {port}"),
+    ];
+    fs::write(folder.path("peers.toml"), listed.concat()).unwrap();
+    let (before, after) =
+        ("# Ours\n\n<!-- bench-peers writes from here -->", "<!-- to here -->\n\nWhat they do not say.\n");
+    fs::write(folder.path("BENCHMARKS.md"), format!("{before}\nold\n{after}")).unwrap();
+    let (peers, out, own) = (folder.path("peers.toml"), folder.path(""), serve());
+    let words = ["bench-peers", "--peers", &peers, "--tidegate", &own, "--out", &out, "--rounds", "3"];
+    let more = ["--duration", "200ms", "--cells", "echo-100x1x20", "--server-cpu", "0", "--cpu", "0"];
+    let ended = loadtest(&[&words[..], &more[..]].concat());
+    assert_eq!(ended.code(), Some(0), "{ended:?}");
+    assert!(ended.stderr.contains("3 servers, 1 cells, 3 rounds: about "), "{}", ended.stderr);
+    assert!(ended.stderr.contains("missing is left out: there is no bin/missing"), "{}", ended.stderr);
+
+    let document: Value = serde_json::from_str(&folder.read("benchmarks.json")).unwrap();
+    assert_eq!(
+        (&document["schema"], &document["interrupted"]),
+        (&"tidegate-benchmarks/1".into(), &false.into())
+    );
+    let cell = &document["cells"][0];
+    assert_eq!((&cell["name"], &cell["raw"]), (&"echo-100x1x20".into(), &"one-event".into()));
+    let results = cell["results"].as_array().unwrap();
+    let of = |name: &str| results.iter().find(|result| result["row"] == name).unwrap();
+    for name in ["tidegate", "one-event"] {
+        let result = of(name);
+        assert_eq!(result["rounds"].as_array().unwrap().len(), 3);
+        for figure in ["value", "to_raw", "to_own"] {
+            assert!(result[figure]["median"].as_f64().unwrap() > 0.0, "{figure} of {result}");
+            let interval = result[figure]["interval"].as_array().unwrap();
+            assert!(interval[0].as_f64().unwrap() <= interval[1].as_f64().unwrap());
+        }
+    }
+    assert_eq!(of("tidegate")["to_own"]["median"], 1.0);
+    assert_eq!(of("one-event")["to_raw"]["median"], 1.0);
+    // One that cannot be measured has a reason and no number, and is not asked for ever.
+    let ends = of("ends");
+    assert_eq!((&ends["value"], &ends["to_raw"]), (&Value::Null, &Value::Null));
+    let failures = ends["failures"].to_string();
+    assert!(failures.contains("ended before it listened") && failures.contains("given up"), "{failures}");
+
+    let text = folder.read("BENCHMARKS.md");
+    assert!(text.starts_with(before) && text.ends_with(after) && !text.contains("old\n"), "{text}");
+    assert!(text.contains("| **tidegate** | ") && text.contains("| ends | – |"), "{text}");
+    assert!(ended.stdout.contains("| **tidegate** | "), "{}", ended.stdout);
+    let page = folder.read("benchmarks.html");
+    assert!(page.contains("<rect") && page.contains("times one-event"), "{page}");
+}
+
+#[test]
+fn what_cannot_be_done_is_told_before_anything_is_measured() {
+    let folder = Folder::new();
+    let (peers, out, bare) = (folder.path("peers.toml"), folder.path(""), Folder::new());
+    fs::write(bare.path("BENCHMARKS.md"), "# No marks\n").unwrap();
+    let bare = bare.path("");
+    for (listed, words, code, expected) in [
+        ("[[peer]]\nname = 5\n", &["--out", &out][..], 2, "loadtest: --peers "),
+        ("", &["--out", "/nonexistent"], 2, "loadtest: --out /nonexistent: there is no such folder"),
+        ("", &["--out", &bare], 2, "BENCHMARKS.md: no lines `<!--"),
+        ("", &["--out", &out, "--cells", "echo"], 2, "loadtest: --cells echo: there are echo-100x1x20, "),
+        ("", &["--out", &out, "--only", "x"], 2, "loadtest: --only x: there are tidegate"),
+        (
+            "",
+            &["--out", &out, "--tidegate", "bin/none {port}"],
+            1,
+            "loadtest: tidegate: there is no bin/none",
+        ),
+    ] {
+        fs::write(&peers, listed).unwrap();
+        let ended = loadtest(&[&["bench-peers", "--peers", &peers], words].concat());
+        assert_eq!(ended.code(), Some(code), "{ended:?}");
+        assert!(ended.stderr.contains(expected) && ended.stderr.lines().count() == 1, "{ended:?}");
+        assert!(!folder.0.join("benchmarks.json").exists());
+    }
+}
+
+#[test]
+fn idle_connections_beside_never_send() {
+    let server = Server::echo(|_| Act::Swallow);
+    let times = ["--warmup", "0", "--duration", "300ms", "--timeout", "1s", "--connect-timeout", "1s"];
+    let load = ["echo", &server.url(), "-n", "5", "--idle", "30", "--depth", "2", "--threads", "2"];
+    let record = measured(&[&load[..], &times[..]].concat());
+    // Nothing is answered, so each sends what may be on its way, and no more.
+    assert_eq!((count(&record, "opened"), count(&record, "sent")), (35, 10));
+    assert_eq!(server.tally.received(), 10);
+}
+
+#[test]
+fn a_burst_is_published_at_once_and_counted_whole() {
+    let server = Server::broadcast(|_| Act::Echo);
+    let words = ["-n", "4", "--rate", "100", "--burst", "20", "--duration", "300ms"];
+    for warmup in ["0", "200ms"] {
+        let run = ["fanout", &server.url(), "--warmup", warmup];
+        let record = measured(&[&run[..], &words[..]].concat());
+        // At 0, 200 ms and, on a machine that is late, later ones.
+        let published = count(&record, "published");
+        assert!(published >= 40 && published.is_multiple_of(20), "{published}");
+        assert_eq!(count(&record, "delivered"), 4 * published);
+    }
+    let words = ["fanout", "ws://127.0.0.1:1/", "--rate", "0.01", "--burst", "2000"];
+    let ended = loadtest(&words);
+    assert_eq!(ended.code(), Some(2), "{ended:?}");
+    assert!(ended.stderr.contains("less than one burst in a day"), "{ended:?}");
+}
+
+#[test]
+fn what_the_server_keeps_is_told_when_it_has_rested() {
+    let (url, server) = (url(), serve());
+    let words = [url.as_str(), "--server", &server, "-n", "20", "--size", "64KiB", "--warmup=0"];
+    let more = ["--duration=200ms", "--settle=200ms", "--slip-max=5s", "--lag-max=5s"];
+    let said: Said = said::loadtest("echo", &[&words[..], &more[..]].concat()).measured();
+    let figure = |name: &str| said.figure(name).unwrap_or_else(|| panic!("no {name}: {}", said.out));
+    let (before, after) = (figure("server_rss_before"), figure("server_rss_after"));
+    assert!((figure("server_kept_per_connection") - (after - before) / 20.0).abs() < 1e-6);
+    let (start, closed) = (figure("server_rss_start"), figure("server_rss_closed"));
+    assert!(start > 100_000.0 && closed > 100_000.0, "{start} {closed}");
+    assert_eq!(figure("server_rss_left"), closed - start);
+    assert!(figure("server_switches") > 0.0);
+}
