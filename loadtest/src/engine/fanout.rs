@@ -81,6 +81,8 @@ pub struct FanoutRole {
     /// They have been chosen.
     chosen: bool,
     groups: HashMap<(u32, u32), Group>,
+    /// What this lane published and none of its listeners has yet, and when it is waited for no longer.
+    awaited: HashMap<(u32, u32), u64>,
     /// The order in which groups began.
     order: VecDeque<(u32, u32)>,
     /// Publishes that were told, the oldest first.
@@ -106,6 +108,7 @@ impl FanoutRole {
             apart: 0,
             chosen: false,
             groups: HashMap::new(),
+            awaited: HashMap::new(),
             order: VecDeque::new(),
             told: VecDeque::new(),
             is_told: HashSet::new(),
@@ -121,11 +124,16 @@ impl FanoutRole {
         }
         self.turn = (self.turn + 1) % self.publishers.len();
         let Publisher { conn, number: publisher, next } = &mut self.publishers[self.turn];
+        let key = (*publisher, *next);
         let (conn, text) = (*conn, format!("{publisher:04x}{next:08x}{planned:016x}"));
         *next += 1;
         self.scratch.clear();
         self.scratch.extend_from_slice(text.as_bytes());
         self.scratch.resize((self.fanout.size as usize).max(HEADER), b'.');
+        // Without this a run that ends before the first delivery would take it for lost.
+        if self.ears.len() > self.apart && self.awaited.len() < GROUPS_MAX {
+            self.awaited.insert(key, planned + self.timeout + BEAT);
+        }
         desk.book.count_at(planned, Count::Published, 1);
         desk.book.time_at(planned, Metric::Slip, now.saturating_sub(planned));
         let _ = match std::str::from_utf8(&self.scratch) {
@@ -164,6 +172,7 @@ impl FanoutRole {
         let span = now.saturating_sub(header.planned);
         desk.book.time_at(header.planned, Metric::Delivery, span);
         let key = (header.publisher, header.number);
+        self.awaited.remove(&key);
         if self.is_told.contains(&key) {
             return;
         }
@@ -302,6 +311,7 @@ impl Play for FanoutRole {
     }
 
     fn beat(&mut self, desk: &mut Desk, _: &mut Context<'_>, now: u64) {
+        self.awaited.retain(|_, ends| *ends > now);
         while let Some(key) = self.order.front().copied() {
             match self.groups.get(&key) {
                 Some(group) if group.ends > now => return,
@@ -341,12 +351,13 @@ impl Play for FanoutRole {
         self.apart = 0;
         self.chosen = false;
         self.groups.clear();
+        self.awaited.clear();
         self.order.clear();
         self.told.clear();
         self.is_told.clear();
     }
 
     fn outstanding(&self) -> u64 {
-        self.groups.len() as u64
+        (self.groups.len() + self.awaited.len()) as u64
     }
 }
