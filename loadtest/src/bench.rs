@@ -311,7 +311,8 @@ fn judged(record: &Record, load: &Load) -> Result<Measured, String> {
     let each = ["messages", "delivered", "handshakes"].into_iter().find_map(share);
     Ok(Measured {
         value,
-        server_cpu: share("server_cpu"),
+        // Memory is read while nothing is done.
+        server_cpu: share("server_cpu").filter(|_| !load.is_memory()),
         switches: share("server_switches")
             .zip(each)
             .filter(|(_, each)| *each > 0.0)

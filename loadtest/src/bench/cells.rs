@@ -191,7 +191,7 @@ pub const LOADS: &[Load] = &[
         name: "memory-left",
         title: "resident memory more than at the start, when 15,000 connections have echoed 64 KiB and closed",
         scenario: "echo",
-        words: "-n 15k --depth 1 --size 64KiB --settle 1s --timeout 60s --warmup 0 --duration 500ms",
+        words: "-n 15k --ramp 5k --depth 1 --size 64KiB --settle 1s --timeout 60s --warmup 0 --duration 500ms",
         figure: "server_rss_left",
         unit: "bytes",
         seconds: 15.0,
