@@ -7,7 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 pub use crate::ground::limits::Limits;
-use crate::ground::limits::{Bytes, Count, Length, Time};
+use crate::ground::limits::{Bytes, Count, Flag, Length, Time};
 use crate::with_limits;
 
 macro_rules! with_socket_options {
@@ -25,11 +25,18 @@ macro_rules! with_socket_options {
             send_buffer: Bytes = 0;
             /// Idle time before TCP keepalive probes; zero leaves them off.
             keepalive: Time = Duration::ZERO;
+            /// `SO_BUSY_POLL` of every connection: time for which a read that finds nothing asks the network card itself.
+            /// Linux only; wants `CAP_NET_ADMIN`. Zero leaves it to `net.core.busy_read`.
+            busy_poll: Time = Duration::ZERO;
+            /// `TCP_QUICKACK` on every connection: what is read is acknowledged at once, not together with a reply. Linux
+            /// only; the kernel forgets it, so it is set again after each read: one more system call.
+            quickack: Flag = false;
+            /// `TCP_DEFER_ACCEPT`: time for which the kernel keeps a new connection to itself until its first bytes come,
+            /// in whole seconds. Linux only, in builds with the feature `defer_accept`; zero leaves it off.
+            defer_accept: Time = Duration::ZERO;
         }
     };
 }
-
-type Flag = bool;
 
 /// What a setting is measured in; tells a program how to read it from text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -277,7 +284,8 @@ impl Config {
         let l = &self.limits;
         for entry in LIMITS {
             let (name, value) = (entry.field.name, (entry.take)(self));
-            let may_be_zero = matches!(name, "ping_interval" | "idle_timeout" | "refusals_max" | "body_max");
+            let may_be_zero =
+                matches!(name, "ping_interval" | "idle_timeout" | "refusals_max" | "body_max" | "spin");
             match value {
                 Value::Number(0) if !may_be_zero => return Err(refused(name, 0, "must be at least 1")),
                 Value::Time(Duration::ZERO) if !may_be_zero => {
@@ -327,6 +335,7 @@ impl Config {
                 return Err(refused(name, value, format!("must be at most {other} ({limit})")));
             }
         }
+        self.validate_experiments()?;
         if l.frame_max > i64::MAX as u64 {
             return Err(refused("frame_max", l.frame_max, "must be below 2^63 (RFC 6455 §5.2)"));
         }
@@ -342,6 +351,31 @@ impl Config {
     }
 }
 
+impl Config {
+    /// The rules of settings that the kernel or the build must be able to follow.
+    fn validate_experiments(&self) -> Result<(), ConfigError> {
+        let SocketOptions { busy_poll, defer_accept, .. } = self.socket;
+        if !busy_poll.is_zero() && !(BUSY_POLL_LEAST..=BUSY_POLL_MOST).contains(&busy_poll) {
+            return Err(refused("busy_poll", busy_poll, "must be between 1 µs and 1 s, or zero"));
+        }
+        if defer_accept > DEFER_MOST {
+            return Err(refused("defer_accept", defer_accept, "must be at most 1 hour"));
+        }
+        if !defer_accept.is_zero() && !cfg!(feature = "defer_accept") {
+            return Err(refused("defer_accept", defer_accept, "needs a build with the feature defer_accept"));
+        }
+        if self.limits.short_read_rule && cfg!(mio_unsupported_force_poll_poll) {
+            return Err(refused("short_read_rule", true, "must be off in a build for poll(2)"));
+        }
+        Ok(())
+    }
+}
+
+/// The kernel counts it in microseconds; longer than this it would be a processor given away.
+const BUSY_POLL_LEAST: Duration = Duration::from_micros(1);
+const BUSY_POLL_MOST: Duration = Duration::from_secs(1);
+/// The kernel turns it into a number of repeated SYN-ACKs, 255 at the most.
+const DEFER_MOST: Duration = Duration::from_secs(3600);
 /// Longest deadline: the timing wheel counts in 32-bit ticks.
 const MAX_TIME: Duration = Duration::from_secs(100 * 24 * 3600);
 /// Header fields for which the parser has room on the stack.
@@ -384,6 +418,19 @@ mod tests {
                 Config::default().headers_max(1000),
                 "headers_max is 1000: must be at most the parser's room (128)",
             ),
+            (
+                Config::default().busy_poll(Duration::from_secs(2)),
+                "busy_poll is 2s: must be between 1 µs and 1 s, or zero",
+            ),
+            (
+                Config::default().busy_poll(Duration::from_nanos(1)),
+                "busy_poll is 1ns: must be between 1 µs and 1 s, or zero",
+            ),
+            (
+                Config::default().defer_accept(Duration::from_secs(3601)),
+                "defer_accept is 3601s: must be at most 1 hour",
+            ),
+            (Config::default().spin(MAX_TIME * 2), "spin is 17280000s: must be at most 100 days"),
             (Config::default().pong_timeout(Duration::ZERO), "pong_timeout is 0ns: must be longer than zero"),
             (
                 Config::default().origin("example.org"),
@@ -393,5 +440,15 @@ mod tests {
         for (config, text) in cases {
             assert_eq!(config.validate().unwrap_err().to_string(), *text);
         }
+    }
+
+    #[test]
+    fn a_setting_that_this_build_cannot_follow_is_refused() {
+        let refused = |config: Config| config.validate().err().map(|error| error.to_string());
+        let deferred = refused(Config::default().defer_accept(Duration::from_secs(5)));
+        let text = "defer_accept is 5s: needs a build with the feature defer_accept";
+        assert_eq!(deferred.as_deref(), (!cfg!(feature = "defer_accept")).then_some(text));
+        let ruled = refused(Config::default().short_read_rule(true));
+        assert_eq!(ruled.is_some(), cfg!(mio_unsupported_force_poll_poll), "{ruled:?}");
     }
 }

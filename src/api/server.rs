@@ -107,6 +107,9 @@ impl Server {
             recv_buffer: socket.recv_buffer,
             send_buffer: socket.send_buffer,
             keepalive: socket.keepalive,
+            busy_poll: socket.busy_poll,
+            quickack: socket.quickack,
+            defer_accept: socket.defer_accept,
         };
         let io = MioIo::new(config.limits.events_max, options).map_err(Error::Io)?;
         // The standard library seeds its hash maps from the system's entropy; that is all the entropy we need.

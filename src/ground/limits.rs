@@ -13,6 +13,8 @@ pub type Bytes = usize;
 pub type Length = u64;
 /// A time span.
 pub type Time = Duration;
+/// On or off.
+pub type Flag = bool;
 
 /// Hands the table of limits to the macro named by the caller, so that [`Limits`], its defaults, the
 /// builder of `Config` and the names for command line and file come from one place.
@@ -50,6 +52,18 @@ macro_rules! with_limits {
             scratch_bytes: Bytes = 64 * 1024;
             /// Size of the loop's one write buffer, in bytes; replies beyond it go to the connection's backlog.
             cork_bytes: Bytes = 64 * 1024;
+            /// Whether replies wait for the end of the turn; off, each peer's are written as soon as it has been read. On,
+            /// what is sent to a peer in several steps of a turn leaves in one write, and each reply is copied once more.
+            flush_per_turn: Flag = false;
+            /// Whether a read that came back short has emptied the socket. Off, a peer is read until the kernel has nothing
+            /// more: one more system call per wake-up. (It must be off where the poller is `poll(2)`, and is.)
+            short_read_rule: Flag = !cfg!(mio_unsupported_force_poll_poll);
+            /// Whether the kernel reports writability of every peer at all times; off, only after a write that was cut
+            /// short. On, a peer that does not keep up costs no further system calls, and others cost events in vain.
+            write_interest: Flag = false;
+            /// Time after the last event for which the loop looks for the next one without sleeping; zero sleeps at once.
+            /// While it lasts, a processor is busy whether there is anything to do or not.
+            spin: Time = Duration::ZERO;
 
             /// Bytes of an HTTP head (request line and header fields). Over it: `431`.
             head_max: Bytes = 8 * 1024;
@@ -129,7 +143,8 @@ macro_rules! with_limits {
 
 macro_rules! define_limits {
     ($($(#[$doc:meta])* $name:ident: $type:ty = $default:expr;)*) => {
-        /// Every limit, budget and deadline of one loop. Sizes are in bytes unless the text says otherwise.
+        /// Every limit, budget and deadline of one loop, and how its turns go. Sizes are in bytes unless the text says
+        /// otherwise.
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub struct Limits { $($(#[$doc])* pub $name: $type,)* }
 

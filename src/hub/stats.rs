@@ -154,6 +154,8 @@ counters! {
     turns,
     /// Waits for readiness (`epoll_wait`).
     waits,
+    /// Of these, looks that did not sleep (`spin`).
+    spins,
     /// Readiness events.
     events,
     /// Reads (`recv`), also those that gave nothing.

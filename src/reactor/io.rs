@@ -67,8 +67,8 @@ pub trait Io {
     /// Closes all listeners.
     fn stop_listening(&mut self);
 
-    /// Gives an accepted connection its key and begins to report its readiness.
-    fn adopt(&mut self, socket: Self::Socket, key: u32) -> io::Result<()>;
+    /// Gives an accepted connection its key and begins to report its readability, and its writability if `writable`.
+    fn adopt(&mut self, socket: Self::Socket, key: u32, writable: bool) -> io::Result<()>;
 
     #[cfg(any(test, feature = "client"))]
     /// Begins a connection to `address`, from `source` if given, under `key`. It is writable when made.

@@ -14,6 +14,8 @@ pub mod io;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 pub mod sys;
+#[cfg(test)]
+mod tests;
 
 use std::io::{ErrorKind, IoSlice};
 use std::time::Duration;
@@ -74,6 +76,8 @@ pub struct Reactor<I: Io> {
     listening: bool,
     /// The time at which this turn began, before it waited.
     now: Duration,
+    /// When the last event came.
+    stirred: Duration,
 }
 
 impl<I: Io> Reactor<I> {
@@ -93,6 +97,7 @@ impl<I: Io> Reactor<I> {
             starved: false,
             listening: true,
             now,
+            stirred: now,
             hub,
         }
     }
@@ -158,11 +163,10 @@ impl<I: Io> Reactor<I> {
         }
         let timeout = self.timeout(max_wait);
         self.events.clear();
-        self.io.wait(timeout, &mut self.events)?;
+        self.wait(timeout)?;
         let began = self.io.now();
         self.hub.set_now(began);
         self.hub.stats.turns += 1;
-        self.hub.stats.waits += 1;
         self.hub.stats.events += self.events.len() as u64;
         self.hub.stats.budget_events += u64::from(self.events.len() >= self.hub.limits.events_max);
         self.hub.stats.refused_commands = self.inbox.refused();
@@ -218,6 +222,33 @@ impl<I: Io> Reactor<I> {
         let next = [self.hub.next_deadline(), self.retry_at].into_iter().flatten().min();
         let span = next.map(|at| at.saturating_sub(self.now));
         [span, max_wait].into_iter().flatten().min()
+    }
+
+    /// The wait of a turn. With `spin` it looks without sleeping first, until so long after the last event.
+    fn wait(&mut self, mut timeout: Option<Duration>) -> std::io::Result<()> {
+        let spin = self.hub.limits.spin;
+        if !spin.is_zero() {
+            let sleep_at = self.stirred.saturating_add(spin);
+            let end = timeout.map(|timeout| self.now.saturating_add(timeout));
+            let mut now = self.now;
+            while now < sleep_at && end.is_none_or(|end| now < end) {
+                self.hub.stats.waits += 1;
+                self.hub.stats.spins += 1;
+                self.io.wait(Some(Duration::ZERO), &mut self.events)?;
+                now = self.io.now();
+                if !self.events.is_empty() {
+                    self.stirred = now;
+                    return Ok(());
+                }
+            }
+            timeout = end.map(|end| end.saturating_sub(now));
+        }
+        self.hub.stats.waits += 1;
+        self.io.wait(timeout, &mut self.events)?;
+        if !spin.is_zero() && !self.events.is_empty() {
+            self.stirred = self.io.now();
+        }
+        Ok(())
     }
 
     fn note_events(&mut self, app: &mut dyn Handler) {
@@ -317,11 +348,7 @@ impl<I: Io> Reactor<I> {
                 self.starved = false;
                 match self.hub.admit(peer) {
                     Admission::Drop => drop(socket),
-                    Admission::Admit(index) => {
-                        if let Err(error) = self.io.adopt(socket, index) {
-                            self.hub.broken(index, error.kind());
-                        }
-                    }
+                    Admission::Admit(index) => self.adopt(socket, index),
                 }
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => self.pending[listener] = false,
@@ -333,6 +360,18 @@ impl<I: Io> Reactor<I> {
                 // once.
                 if !matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) {
                     self.try_listeners_later(listener);
+                }
+            }
+        }
+    }
+
+    fn adopt(&mut self, socket: I::Socket, index: u32) {
+        let writable = self.hub.limits.write_interest;
+        match self.io.adopt(socket, index, writable) {
+            Err(error) => self.hub.broken(index, error.kind()),
+            Ok(()) => {
+                if let Some(slot) = self.hub.slot(index) {
+                    slot.marks.set(Marks::WRITE_INTEREST, writable);
                 }
             }
         }
@@ -420,7 +459,8 @@ impl<I: Io> Reactor<I> {
                     budget -= len;
                     self.hub.stats.reads_full += u64::from(len == room);
                     // A read that came back short has drained the socket.
-                    self.hub.received(index, &mut self.scratch[..len], len < room, app);
+                    let drained = len < room && self.hub.limits.short_read_rule;
+                    self.hub.received(index, &mut self.scratch[..len], drained, app);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.hub.stats.reads_empty += 1;
@@ -433,13 +473,14 @@ impl<I: Io> Reactor<I> {
                 }
             }
         }
-        if self.reply(index, app) {
+        if !self.hub.limits.flush_per_turn && self.reply(index, app) {
             return;
         }
         self.hub.tell_drained(index, app);
-        if self.hub.cork_waits(index) {
+        if self.hub.cork_waits(index) && !self.hub.limits.flush_per_turn {
             self.flush_peer(index, app);
         } else {
+            // What waits goes to the peer's backlog, and the peer on the list of those to be flushed.
             self.hub.uncork();
         }
     }
@@ -590,6 +631,7 @@ impl<I: Io> Reactor<I> {
     /// Asks for writability only after a refused write, and no longer once drained: with both asked for all the time,
     /// a third of the events would carry nothing to read.
     fn want_write(&mut self, index: u32, on: bool) {
+        let on = on || self.hub.limits.write_interest;
         let Some(slot) = self.hub.slot(index) else { return };
         if slot.marks.set(Marks::WRITE_INTEREST, on)
             && let Err(error) = self.io.want_write(index, on)

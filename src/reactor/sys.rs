@@ -43,6 +43,12 @@ pub struct ListenOptions {
     pub send_buffer: usize,
     /// Idle time before keepalive probes, unless zero.
     pub keepalive: Duration,
+    /// `SO_BUSY_POLL`, unless zero.
+    pub busy_poll: Duration,
+    /// `TCP_QUICKACK`, after each read.
+    pub quickack: bool,
+    /// `TCP_DEFER_ACCEPT`, unless zero.
+    pub defer_accept: Duration,
 }
 
 /// Real sockets. See the module's text.
@@ -105,6 +111,9 @@ impl MioIo {
             socket.set_reuse_port(true)?;
         }
         self.tune(&socket)?;
+        if !options.defer_accept.is_zero() {
+            defer_accept(&socket, options.defer_accept)?;
+        }
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
         socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
@@ -143,6 +152,9 @@ impl MioIo {
         if !options.keepalive.is_zero() {
             socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(options.keepalive))?;
         }
+        if !options.busy_poll.is_zero() {
+            busy_poll(socket, options.busy_poll)?;
+        }
         Ok(())
     }
 
@@ -163,6 +175,44 @@ impl MioIo {
         Ok(())
     }
 }
+
+#[cfg(target_os = "linux")]
+fn busy_poll(socket: &Socket, time: Duration) -> io::Result<()> {
+    let micros = u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
+    socket.set_busy_poll(micros).map_err(|error| {
+        let advice = "SO_BUSY_POLL is refused (busy_poll); it wants CAP_NET_ADMIN";
+        io::Error::new(error.kind(), format!("{advice}: {error}"))
+    })
+}
+
+#[cfg(not(target_os = "linux"))]
+fn busy_poll(_: &Socket, _: Duration) -> io::Result<()> {
+    Err(io::Error::new(ErrorKind::Unsupported, "SO_BUSY_POLL (busy_poll) is there on Linux only"))
+}
+
+#[cfg(all(target_os = "linux", feature = "defer_accept"))]
+fn defer_accept(socket: &Socket, time: Duration) -> io::Result<()> {
+    let seconds = i32::try_from(time.as_nanos().div_ceil(1_000_000_000)).unwrap_or(i32::MAX);
+    uapi::setsockopt(socket.as_raw_fd(), uapi::c::IPPROTO_TCP, uapi::c::TCP_DEFER_ACCEPT, &seconds)?;
+    Ok(())
+}
+
+#[cfg(not(all(target_os = "linux", feature = "defer_accept")))]
+fn defer_accept(_: &Socket, _: Duration) -> io::Result<()> {
+    let what =
+        "TCP_DEFER_ACCEPT (defer_accept) is there on Linux only, in builds with the feature defer_accept";
+    Err(io::Error::new(ErrorKind::Unsupported, what))
+}
+
+/// Asks for acknowledgements at once; the kernel goes back to waiting for a reply that could carry them.
+#[cfg(target_os = "linux")]
+fn quickack(socket: &TcpStream) {
+    // It fails for a connection that has failed, which reading and writing will tell.
+    let _ = SockRef::from(socket).set_tcp_quickack(true);
+}
+
+#[cfg(not(target_os = "linux"))]
+fn quickack(_: &TcpStream) {}
 
 /// A descriptor that is worth nothing but its number.
 fn reserve() -> Option<File> {
@@ -224,11 +274,11 @@ impl Io for MioIo {
         self.listeners.clear();
     }
 
-    fn adopt(&mut self, socket: TcpStream, key: u32) -> io::Result<()> {
+    fn adopt(&mut self, socket: TcpStream, key: u32, writable: bool) -> io::Result<()> {
         // Linux hands a listener's options down to its connections; elsewhere that is not sure.
         #[cfg(not(target_os = "linux"))]
         self.tune(&SockRef::from(&socket))?;
-        self.register(socket, key, Interest::READABLE)
+        self.register(socket, key, interest(writable))
     }
 
     #[cfg(any(test, feature = "client"))]
@@ -249,7 +299,13 @@ impl Io for MioIo {
     }
 
     fn read(&mut self, key: u32, bytes: &mut [u8]) -> io::Result<usize> {
-        self.socket(key)?.read(bytes)
+        let quick = self.options.quickack;
+        let socket = self.socket(key)?;
+        let len = socket.read(bytes)?;
+        if quick {
+            quickack(socket);
+        }
+        Ok(len)
     }
 
     fn write(&mut self, key: u32, slices: &[IoSlice<'_>]) -> io::Result<usize> {
@@ -261,10 +317,9 @@ impl Io for MioIo {
     }
 
     fn want_write(&mut self, key: u32, on: bool) -> io::Result<()> {
-        let interest = if on { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
         let socket =
             self.sockets.get_mut(key as usize).and_then(Option::as_mut).ok_or(ErrorKind::NotConnected)?;
-        self.poll.registry().reregister(socket, Token(FIRST_PEER + key as usize), interest)
+        self.poll.registry().reregister(socket, Token(FIRST_PEER + key as usize), interest(on))
     }
 
     fn shut(&mut self, key: u32) {
@@ -288,9 +343,16 @@ impl Io for MioIo {
     }
 }
 
+fn interest(writable: bool) -> Interest {
+    if writable { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE }
+}
+
 #[cfg(any(test, feature = "client"))]
 fn in_progress(error: &io::Error) -> bool {
     // EINPROGRESS has no stable `ErrorKind` yet.
     const IN_PROGRESS: i32 = if cfg!(target_os = "linux") { 115 } else { 36 };
     error.kind() == ErrorKind::WouldBlock || error.raw_os_error() == Some(IN_PROGRESS)
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests;

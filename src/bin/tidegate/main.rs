@@ -17,6 +17,26 @@ use tidegate::program::{doctor, units};
 /// What the program is called, before each of its complaints too.
 const NAME: &str = "tidegate";
 
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[cfg(all(feature = "jemalloc", not(feature = "mimalloc")))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// The version, and what this build has of its own: two measurements that differ in it are not of the same program.
+fn version() -> String {
+    let choices = [
+        ("mimalloc", cfg!(feature = "mimalloc")),
+        ("jemalloc", cfg!(all(feature = "jemalloc", not(feature = "mimalloc")))),
+        ("poll(2)", cfg!(mio_unsupported_force_poll_poll)),
+    ];
+    let made: Vec<&str> = choices.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect();
+    let number = env!("CARGO_PKG_VERSION");
+    if made.is_empty() { number.into() } else { format!("{number} ({})", made.join(", ")) }
+}
+
 fn main() -> ExitCode {
     match run() {
         Ok(code) => code,
@@ -41,7 +61,7 @@ fn run() -> Result<ExitCode, Failure> {
 
 fn command() -> Command {
     Command::new(NAME)
-        .version(env!("CARGO_PKG_VERSION"))
+        .version(version())
         .about(
             "An event-loop WebSocket server: one thread, 64 bytes per idle connection, a limit on everything",
         )

@@ -72,6 +72,8 @@ fn explain(error: &Error) -> Failure {
 /// Why an address could not be listened on, and what to do about it.
 fn refused_listener(address: SocketAddr, error: &io::Error) -> String {
     let advice = match error.kind() {
+        // What we refuse ourselves says what to do.
+        _ if error.get_ref().is_some() => error.to_string(),
         io::ErrorKind::AddrInUse => {
             "the port is in use: stop the other program, or choose another port with --bind".to_string()
         }
@@ -111,5 +113,8 @@ mod tests {
             let text = refused_listener(address.parse().unwrap(), &io::Error::from(kind));
             assert!(text.starts_with(&format!("cannot listen on {expected}")), "{text}");
         }
+        let ours = io::Error::new(io::ErrorKind::PermissionDenied, "an option is refused");
+        let text = refused_listener("127.0.0.1:80".parse().unwrap(), &ours);
+        assert_eq!(text, "cannot listen on 127.0.0.1:80: an option is refused");
     }
 }

@@ -250,7 +250,11 @@ impl Handler for Witness {
 /// not panic, must keep its invariants, and must end the connection and itself.
 pub fn server(data: &[u8]) {
     let (mut rng, bytes) = cuts(data);
+    let seed = rng.next_u64();
     let limits = Limits {
+        flush_per_turn: seed & 1 != 0,
+        short_read_rule: seed & 2 != 0,
+        write_interest: seed & 4 != 0,
         scratch_bytes: 512,
         cork_bytes: 512,
         message_max: 4_000,
@@ -261,7 +265,7 @@ pub fn server(data: &[u8]) {
         read_budget: 700,
         ..Limits::default()
     };
-    let mut io = SimIo::new(Terms::gentle(rng.next_u64()));
+    let mut io = SimIo::new(Terms::gentle(seed));
     let peer = io.add(Duration::ZERO, 1 << 20, 1 << 20, Puppet);
     let mut reactor = Reactor::new(io, Hub::new(limits, Vec::new(), 1));
     let mut app = Witness::default();

@@ -164,7 +164,7 @@ impl<P: Peer> Io for SimIo<P> {
         }
     }
 
-    fn adopt(&mut self, socket: SimSocket, key: u32) -> io::Result<()> {
+    fn adopt(&mut self, socket: SimSocket, key: u32, writable: bool) -> io::Result<()> {
         let number = socket.wire;
         self.loose.retain(|&(wire, _)| wire != number);
         let place = key as usize;
@@ -179,6 +179,7 @@ impl<P: Peer> Io for SimIo<P> {
         }
         self.keys[place] = Some(number);
         self.wires[number].place = Place::Adopted(key);
+        self.wires[number].want_write = writable;
         // A socket that is ready when it is registered is reported.
         self.edge(number);
         Ok(())
@@ -271,6 +272,7 @@ impl<P: Peer> Io for SimIo<P> {
 
     fn want_write(&mut self, key: u32, on: bool) -> io::Result<()> {
         let number = self.wire_of(key, "want_write");
+        self.interest_calls += 1;
         if self.terms.faults.strikes(Fault::InterestError) {
             self.wires[number].struck = true;
             return Err(ErrorKind::OutOfMemory.into());

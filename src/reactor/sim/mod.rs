@@ -98,6 +98,7 @@ pub struct SimIo<P> {
     stuck: bool,
     trace: u64,
     delivered: u64,
+    interest_calls: u64,
 }
 
 #[derive(Debug, Default)]
@@ -143,6 +144,7 @@ impl<P: Peer> SimIo<P> {
             stuck: false,
             trace: 0xcbf2_9ce4_8422_2325,
             delivered: 0,
+            interest_calls: 0,
         }
     }
 
@@ -205,6 +207,11 @@ impl<P: Peer> SimIo<P> {
     /// Events delivered to the loop.
     pub fn delivered(&self) -> u64 {
         self.delivered
+    }
+
+    /// How often the loop has changed its mind about a peer's writability: system calls of a real kernel.
+    pub fn interest_calls(&self) -> u64 {
+        self.interest_calls
     }
 
     /// The address of a peer: its number is in the port, as far as that goes.

@@ -41,6 +41,8 @@ pub struct Rig<H> {
     heard: Vec<u8>,
     /// Connections made so far.
     made: usize,
+    /// Bytes that a pipe holds.
+    pipe: usize,
 }
 
 impl<H> fmt::Debug for Rig<H> {
@@ -52,8 +54,13 @@ impl<H> fmt::Debug for Rig<H> {
 impl<H: Handler> Rig<H> {
     /// Opens so many WebSockets to `app`, with default limits but no Pings and no idle timeout.
     pub fn new(connections: usize, app: H) -> Self {
+        Rig::with(connections, PIPE, app, |_| {})
+    }
+
+    /// The same, over pipes that hold so many bytes, and with other limits.
+    pub fn with(connections: usize, pipe: usize, app: H, change: impl FnOnce(&mut Limits)) -> Self {
         let most = connections.max(ABREAST);
-        let limits = Limits {
+        let mut limits = Limits {
             ping_interval: Duration::ZERO,
             idle_timeout: Duration::ZERO,
             connections_max: most,
@@ -62,9 +69,10 @@ impl<H: Handler> Rig<H> {
             accepts_per_second_max: 1 << 30,
             ..Limits::default()
         };
+        change(&mut limits);
         let io = Seam(SimIo::new(Terms::gentle(1)));
         let reactor = Reactor::new(io, Hub::new(limits, Vec::new(), 1));
-        let mut rig = Rig { reactor, app, heard: Vec::new(), made: 0 };
+        let mut rig = Rig { reactor, app, heard: Vec::new(), made: 0, pipe };
         while rig.made < connections {
             rig.open(ABREAST.min(connections - rig.made));
         }
@@ -78,7 +86,7 @@ impl<H: Handler> Rig<H> {
         let (held, open) =
             (self.reactor.hub().connections() + count as u64, self.stats().open + count as u64);
         for number in first..self.made {
-            self.reactor.io().0.add(Duration::ZERO, PIPE, PIPE, Puppet);
+            self.reactor.io().0.add(Duration::ZERO, self.pipe, self.pipe, Puppet);
             // A puppet has nothing to do when it hears something, so the network need not plan that it hears.
             self.reactor.io().0.on_line(number, |line| line.vanish());
         }
@@ -121,8 +129,23 @@ impl<H: Handler> Rig<H> {
     /// Never: the simulated poller does not fail.
     #[inline(never)]
     pub fn turn(&mut self) {
-        let turn = self.reactor.turn(&mut self.app, Some(Duration::ZERO));
+        self.turn_within(Duration::ZERO);
+    }
+
+    /// One turn of the loop, which may wait so long. Returns the time that has passed in the simulation.
+    ///
+    /// # Panics
+    /// Never: the simulated poller does not fail.
+    pub fn turn_within(&mut self, max_wait: Duration) -> Duration {
+        let before = self.reactor.io().now();
+        let turn = self.reactor.turn(&mut self.app, Some(max_wait));
         debug_assert!(turn.is_ok());
+        self.reactor.io().now() - before
+    }
+
+    /// The network below.
+    pub fn io(&mut self) -> &mut SimIo<Puppet> {
+        &mut self.reactor.io().0
     }
 
     /// Throws away what the server has written to a connection; returns how many bytes that was.
@@ -185,8 +208,8 @@ impl Io for Seam {
     }
 
     #[inline(never)]
-    fn adopt(&mut self, socket: SimSocket, key: u32) -> Result<()> {
-        self.0.adopt(socket, key)
+    fn adopt(&mut self, socket: SimSocket, key: u32, writable: bool) -> Result<()> {
+        self.0.adopt(socket, key, writable)
     }
 
     #[cfg(any(test, feature = "client"))]

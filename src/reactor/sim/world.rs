@@ -59,7 +59,7 @@ impl World {
             _ => 50 + rng.below(350),
         } as usize;
         let limits = if gentle { ample(&mut rng) } else { tight(&mut rng, peers) };
-        let limits = budgets(&mut rng, limits);
+        let limits = habits(seed, budgets(&mut rng, limits));
         World { seed, rng, gentle, peers, limits }
     }
 
@@ -189,6 +189,22 @@ fn budgets(rng: &mut Rng, limits: Limits) -> Limits {
         inbox_budget: pick(&[1, 1_024]),
         scratch_bytes: pick(&[512, 4_096, 65_536]),
         cork_bytes: pick(&[512, 4_096, 65_536]),
+        ..limits
+    }
+}
+
+/// How turns go must not matter to anybody. Drawn apart from the rest, so that a seed with plain habits has the history
+/// that it would have without this.
+fn habits(seed: u64, limits: Limits) -> Limits {
+    let mut rng = Rng::new(seed ^ 0x0068_6162_6974_7321);
+    if rng.chance(1, 2) {
+        return limits;
+    }
+    Limits {
+        flush_per_turn: rng.chance(1, 2),
+        short_read_rule: rng.chance(1, 2),
+        write_interest: rng.chance(1, 2),
+        spin: Duration::from_micros([0, 100, 2_000][rng.below(3) as usize]),
         ..limits
     }
 }
