@@ -137,10 +137,15 @@ pub fn count(number: u64) -> String {
     exact(number, &[("M", 1_000_000), ("k", 1_000)])
 }
 
-/// Prints a time span so that [`parse_time`] reads the same one, down to milliseconds.
+/// Prints a time span so that [`parse_span`] reads the same one; so does [`parse_time`] if it is whole milliseconds.
 pub fn time(span: Duration) -> String {
     if span.is_zero() {
         return "off".into();
+    }
+    match span.subsec_nanos() {
+        nanoseconds if !nanoseconds.is_multiple_of(1_000) => return format!("{}ns", span.as_nanos()),
+        nanoseconds if !nanoseconds.is_multiple_of(1_000_000) => return format!("{}us", span.as_micros()),
+        _ => {}
     }
     let milliseconds = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
     if milliseconds.is_multiple_of(1_000) {

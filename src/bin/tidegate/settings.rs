@@ -50,7 +50,7 @@ pub fn command() -> Command {
     Command::new("serve")
         .about("Serve the page and the applications, or one application on every path")
         .after_help(
-            "Sizes: 64KiB, 16MiB, 1GiB (1024) or 64k, 1M (1000). Times: 250ms, 25s, 5m.\n\
+            "Sizes: 64KiB, 16MiB, 1GiB (1024) or 64k, 1M (1000). Times: 50us, 250ms, 25s, 5m.\n\
              A file given with --config takes every flag as a key, with _ for -: message_max = \"32MiB\".\n\
              Flags win over the file. SIGTERM or Ctrl-C shuts down gracefully; a second one stops at once.",
         )
@@ -200,9 +200,9 @@ fn value(unit: Unit, written: &Written) -> Result<Value, String> {
         Unit::Bytes => text(units::parse_size),
         Unit::Count => text(units::parse_count),
         Unit::Time => match written {
-            Written::Text(text) => units::parse_time(text).map(Value::Time),
+            Written::Text(text) => units::parse_span(text).map(Value::Time),
             // `idle_timeout = 0` is clear; `idle_timeout = 25` would be anyone's guess.
-            Written::Number(number) => units::parse_time(&number.to_string()).map(Value::Time),
+            Written::Number(number) => units::parse_span(&number.to_string()).map(Value::Time),
             other => Err(format!("must be a text such as \"25s\", not {}", other.name())),
         },
         Unit::Flag => match written {

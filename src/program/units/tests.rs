@@ -115,6 +115,12 @@ fn what_is_printed_is_read_again() {
         let span = Duration::from_millis(milliseconds);
         assert_eq!(parse_time(&time(span)), Ok(span), "{}", time(span));
     }
+    for (nanoseconds, text) in
+        [(1, "1ns"), (50_000, "50us"), (1_500_000, "1500us"), (1_000_000_007, "1000000007ns")]
+    {
+        let span = Duration::from_nanos(nanoseconds);
+        assert_eq!((time(span).as_str(), parse_span(text)), (text, Ok(span)));
+    }
 }
 
 #[test]

@@ -66,6 +66,7 @@ fn flags_are_understood() {
         "32 MiB",
         "--idle-timeout",
         "off",
+        "--spin=50us",
         "--ping-interval=0",
         "--reuse-port",
         "--nodelay",
@@ -87,6 +88,7 @@ fn flags_are_understood() {
         .connections_max(10_000)
         .message_max(32 << 20)
         .idle_timeout(Duration::ZERO)
+        .spin(Duration::from_micros(50))
         .ping_interval(Duration::ZERO)
         .reuse_port(true)
         .nodelay(false)
@@ -102,7 +104,7 @@ fn flags_are_understood() {
 fn wrong_flags_are_refused_with_value_and_rule() {
     let cases: &[(&[&str], &str)] = &[
         (&["--message-max", "12q"], "--message-max 12q: a size is a whole number of bytes"),
-        (&["--idle-timeout", "25"], "--idle-timeout 25: a time span needs a unit: 25s or 25ms"),
+        (&["--idle-timeout", "25"], "--idle-timeout 25: a time span needs a unit: 25us, 25ms or 25s"),
         (&["--accept-budget", "0"], "--accept-budget 0: must be at least 1"),
         (&["--accept-budget", "-1"], "--accept-budget -1: a count is a whole number"),
         (&["--pong-timeout", "off"], "--pong-timeout off: must be longer than zero"),
@@ -174,7 +176,7 @@ fn a_wrong_file_is_refused_with_line_key_value_and_rule() {
             "message_max = -1",
             ":1: message_max = -1: must be a number or a text with a unit, not a negative or huge number",
         ),
-        ("idle_timeout = 25", ":1: idle_timeout = 25: a time span needs a unit: 25s or 25ms"),
+        ("idle_timeout = 25", ":1: idle_timeout = 25: a time span needs a unit: 25us, 25ms or 25s"),
         ("nodelay = 1", ":1: nodelay = 1: must be true or false, not a number"),
         ("bind = [1]", ":1: bind: must be a list of texts, not a list of other things"),
         ("bind = []", ":1: bind: must name at least one, or be left out"),
