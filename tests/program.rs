@@ -144,6 +144,8 @@ fn every_setting_by_flag_and_by_file() {
             "target_max" => "4KiB",
             "head_max" => "8KiB",
             "memory_max" => "64MiB",
+            // What the kernel or the build may refuse.
+            "busy_poll" | "defer_accept" => "off",
             _ => samples(field.unit).0,
         };
         arguments.extend([format!("--{}", field.name.replace('_', "-")), value.to_owned()]);
