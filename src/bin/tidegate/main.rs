@@ -21,17 +21,10 @@ const NAME: &str = "tidegate";
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-#[cfg(all(feature = "jemalloc", not(feature = "mimalloc")))]
-#[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
-
 /// The version, and what this build has of its own: two measurements that differ in it are not of the same program.
 fn version() -> String {
-    let choices = [
-        ("mimalloc", cfg!(feature = "mimalloc")),
-        ("jemalloc", cfg!(all(feature = "jemalloc", not(feature = "mimalloc")))),
-        ("poll(2)", cfg!(mio_unsupported_force_poll_poll)),
-    ];
+    let choices =
+        [("mimalloc", cfg!(feature = "mimalloc")), ("poll(2)", cfg!(mio_unsupported_force_poll_poll))];
     let made: Vec<&str> = choices.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect();
     let number = env!("CARGO_PKG_VERSION");
     if made.is_empty() { number.into() } else { format!("{number} ({})", made.join(", ")) }
