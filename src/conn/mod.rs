@@ -406,7 +406,7 @@ impl Connection {
             return None;
         }
         let longest = limits.message_max.min(usize::try_from(limits.frame_max).unwrap_or(usize::MAX));
-        let (opcode, payload) = frame::take_whole(input, self.role(), longest)?;
+        let (opcode, payload) = frame::take_whole(input, self.reading(), longest)?;
         let kind = if opcode == Opcode::Text { Kind::Text } else { Kind::Binary };
         if kind == Kind::Text && !utf8::is_text(payload) {
             return Some(Err(ProtocolError::BadText));

@@ -50,6 +50,8 @@ use crate::wire::head::HeadError;
 
 /// Header fields for which there is room on the stack.
 pub const HEADERS_ROOM: usize = 128;
+/// Places for connections that are kept when the last one has gone.
+const PLACES_KEPT: usize = 64;
 /// No connection.
 const NOBODY: u32 = u32::MAX;
 
@@ -598,6 +600,12 @@ impl Hub {
         }
         let slot = self.slots.0.remove(index as usize);
         self.sources.release(slot.source);
+        if self.slots.0.is_empty() && self.slots.0.capacity() > PLACES_KEPT {
+            // The crowd has gone. A slab alone would keep its places for ever.
+            self.slots.0 = Slab::with_capacity(PLACES_KEPT);
+            (self.ready, self.spare) = Default::default();
+            (self.dirty, self.doomed) = Default::default();
+        }
         slot.marks.has(Marks::RESET)
     }
 

@@ -336,6 +336,11 @@ impl Io for MioIo {
             let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
         }
         // Closing the descriptor takes it out of the poller too (epoll(7)): one system call less.
+        drop(socket);
+        while self.sockets.pop_if(|place| place.is_none()).is_some() {}
+        if self.sockets.capacity() > 4 * self.sockets.len().max(64) {
+            self.sockets.shrink_to(2 * self.sockets.len());
+        }
     }
 
     fn waker(&self) -> Arc<dyn Wake> {

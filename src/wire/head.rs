@@ -87,17 +87,22 @@ impl HeadScanner {
         if self.state == State::Done {
             return Ok(Some(self.scanned));
         }
-        for &byte in bytes.get(self.scanned..).unwrap_or_default() {
-            if self.scanned >= limits.head_max {
-                return Err(HeadError::HeadTooLarge);
+        let within = &bytes[..bytes.len().min(limits.head_max)];
+        loop {
+            if self.state == State::Line {
+                // Most of a head: nothing in it matters up to the end of the line.
+                self.scanned += plain(within.get(self.scanned..).unwrap_or_default());
             }
-            self.state = self.step(byte, limits)?;
+            match within.get(self.scanned) {
+                Some(&byte) => self.state = self.step(byte, limits)?,
+                None if bytes.len() > self.scanned => return Err(HeadError::HeadTooLarge),
+                None => return Ok(None),
+            }
             self.scanned += 1;
             if self.state == State::Done {
                 return Ok(Some(self.scanned));
             }
         }
-        Ok(None)
     }
 
     fn step(&mut self, byte: u8, limits: &HeadLimits) -> Result<State, HeadError> {
@@ -142,6 +147,21 @@ impl HeadScanner {
             (Line | LineStart | Done, _) => Line,
         })
     }
+}
+
+/// Number of bytes up to the first CR, LF or NUL.
+fn plain(bytes: &[u8]) -> usize {
+    let special = |byte: &u8| matches!(byte, 0 | b'\r' | b'\n');
+    let mut start = 0;
+    // Without an early exit, sixteen are compared at once.
+    for chunk in bytes.as_chunks::<16>().0 {
+        if chunk.iter().fold(false, |any, byte| any | special(byte)) {
+            break;
+        }
+        start += chunk.len();
+    }
+    let rest = &bytes[start..];
+    start + rest.iter().position(special).unwrap_or(rest.len())
 }
 
 /// What is wrong with a head, one variant per rule.

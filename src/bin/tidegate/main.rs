@@ -17,18 +17,13 @@ use tidegate::program::{doctor, units};
 /// What the program is called, before each of its complaints too.
 const NAME: &str = "tidegate";
 
-#[cfg(feature = "mimalloc")]
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-/// The version, and what this build has of its own: two measurements that differ in it are not of the same program.
-fn version() -> String {
-    let choices =
-        [("mimalloc", cfg!(feature = "mimalloc")), ("poll(2)", cfg!(mio_unsupported_force_poll_poll))];
-    let made: Vec<&str> = choices.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect();
-    let number = env!("CARGO_PKG_VERSION");
-    if made.is_empty() { number.into() } else { format!("{number} ({})", made.join(", ")) }
-}
+/// The version, and the poller where it is not the usual one: two measurements that differ in it are not of the same
+/// program.
+const VERSION: &str = if cfg!(mio_unsupported_force_poll_poll) {
+    concat!(env!("CARGO_PKG_VERSION"), " (poll(2))")
+} else {
+    env!("CARGO_PKG_VERSION")
+};
 
 fn main() -> ExitCode {
     match run() {
@@ -54,7 +49,7 @@ fn run() -> Result<ExitCode, Failure> {
 
 fn command() -> Command {
     Command::new(NAME)
-        .version(version())
+        .version(VERSION)
         .about(
             "An event-loop WebSocket server: one thread, 64 bytes per idle connection, a limit on everything",
         )

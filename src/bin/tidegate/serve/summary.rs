@@ -9,9 +9,9 @@ use tidegate::program::descriptors::Raised;
 use tidegate::program::doctor::DESCRIPTOR_RESERVE;
 use tidegate::program::units::{count, grouped, size, time};
 
+use crate::VERSION;
 use crate::apps::{App, PATHS};
 use crate::settings::Settings;
-use crate::version;
 
 /// Largest header of a frame that a server sends, with room for the largest one there is (RFC 6455 §5.2).
 const HEADER_MAX: u64 = 14;
@@ -63,7 +63,7 @@ pub fn text(settings: &Settings, addresses: &[SocketAddr], raised: Raised) -> St
     let origins = &settings.config.origins;
     lines.push(("origins", if origins.is_empty() { "any".into() } else { origins.join(" ") }));
     let body: String = lines.iter().map(|(name, value)| format!("  {name:<12}  {value}\n")).collect();
-    format!("tidegate {}\n{body}", version())
+    format!("tidegate {}\n{body}", VERSION)
 }
 
 /// What the settings will do that a user may not expect.
@@ -150,7 +150,7 @@ mod tests {
   timeouts      handshake 10s, ping 25s, idle 5m, close 5s
   origins       any
 ",
-            version()
+            VERSION
         );
         assert_eq!(text(&settings(Config::default(), None), &addresses, raised), expected);
     }
