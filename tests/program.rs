@@ -76,6 +76,14 @@ fn every_application_at_its_path() {
     // Ann's own message comes back to her, so Ben is in by then or gets it later; his reaches both.
     ben.send(TEXT, "from Ben");
     assert_eq!((ann.message().text(), ben.message().text()), ("from Ben", "from Ben"));
+    let (mut cid, mut dot) = (Peer::open_at(address, "/crowd"), Peer::open_at(address, "/crowd"));
+    dot.send(BINARY, [1, 2]);
+    assert_eq!(dot.message().payload, [1, 2]);
+    cid.send(TEXT, "from Cid");
+    cid.send(BINARY, [3]);
+    dot.send(TEXT, "from Dot");
+    assert_eq!((cid.message().text(), dot.message().text()), ("from Cid", "from Cid"));
+    assert_eq!((cid.message().payload, dot.message().text()), (vec![3], "from Dot"));
     let mut push = Peer::open_at(address, "/push");
     assert!(push.message().text().contains("\"seq\":1,"));
     let mut game = Peer::open_at(address, "/game");

@@ -5,6 +5,7 @@
 
 mod beat;
 mod chat;
+mod crowd;
 mod discard;
 mod echo;
 mod game;
@@ -20,6 +21,7 @@ mod tag {
     pub const PUSH: u64 = 1;
     pub const GAME: u64 = 2;
     pub const LIVE: u64 = 3;
+    pub const CROWD: u64 = 4;
 }
 
 /// An application that can be served alone.
@@ -29,6 +31,8 @@ pub enum App {
     Echo,
     /// Sends every message to everyone.
     Chat,
+    /// Sends binary messages back, and texts to everyone, a few at a time.
+    Crowd,
     /// Tells everyone the time once a second.
     Push,
     /// Moves players on a field, twenty times a second.
@@ -40,6 +44,7 @@ pub enum App {
 const APPS: &[(&str, App)] = &[
     ("echo", App::Echo),
     ("chat", App::Chat),
+    ("crowd", App::Crowd),
     ("push", App::Push),
     ("game", App::Game),
     ("discard", App::Discard),
@@ -66,6 +71,7 @@ impl App {
         match self {
             App::Echo => Box::new(echo::Echo),
             App::Chat => Box::new(chat::Chat),
+            App::Crowd => Box::new(crowd::Crowd::default()),
             App::Push => Box::new(push::Push::new()),
             App::Game => Box::new(game::Game::new()),
             App::Discard => Box::new(discard::Discard::default()),
@@ -84,6 +90,7 @@ pub fn all() -> Router {
     router.get("/health", |_, _, _| Reply::Respond(Response::text(200, "ok")));
     router.ws("/echo", echo::Echo);
     router.ws("/chat", chat::Chat);
+    router.ws("/crowd", crowd::Crowd::default());
     router.ws("/push", push::Push::new());
     router.ws("/game", game::Game::new());
     router.ws("/discard", discard::Discard::default());
@@ -92,7 +99,7 @@ pub fn all() -> Router {
 }
 
 /// Paths of [`all`] that speak WebSocket, for the summary.
-pub const PATHS: &[&str] = &["/echo", "/chat", "/push", "/game", "/discard", "/live"];
+pub const PATHS: &[&str] = &["/echo", "/chat", "/crowd", "/push", "/game", "/discard", "/live"];
 
 #[cfg(test)]
 mod tests {
@@ -106,6 +113,6 @@ mod tests {
             assert!(PATHS.contains(&format!("/{name}").as_str()));
         }
         assert_eq!(App::named("live"), None);
-        assert_eq!(App::names(), "echo, chat, push, game, discard");
+        assert_eq!(App::names(), "echo, chat, crowd, push, game, discard");
     }
 }

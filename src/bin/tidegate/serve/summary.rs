@@ -142,7 +142,7 @@ mod tests {
   listening     http://127.0.0.1:9001/
                 http://[::1]:9002/  (every address of this machine)
   page          /  (chat, echo, live counters)
-  applications  /echo /chat /push /game /discard /live
+  applications  /echo /chat /crowd /push /game /discard /live
   descriptors   20,000 (raised from 1,024)
   connections   19,984 (descriptors bind, connections_max is 1M; see `tidegate doctor`)
   messages      up to 1MiB in up to 131,072 frames

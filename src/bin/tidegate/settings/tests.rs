@@ -115,7 +115,7 @@ fn wrong_flags_are_refused_with_value_and_rule() {
         ),
         (&["--message-max", "99999999TiB"], "--message-max 99999999TiB: the number is too large for 64 bits"),
         (&["--nodelay=maybe"], "--nodelay maybe: a switch is true or false"),
-        (&["--app", "ehco"], "--app ehco: must be one of echo, chat, push, game, discard"),
+        (&["--app", "ehco"], "--app ehco: must be one of echo, chat, crowd, push, game, discard"),
         (&["--log", "loud"], "--log loud: must be one of off, error, warn, info, debug, trace"),
         (
             &["--bind", "localhost"],
