@@ -327,6 +327,10 @@ impl Spent {
     }
 }
 
+/// Size of a table of descriptors up to which they are counted by listing them: the kernel makes objects of its own for
+/// each one that is listed, about 1 KiB that would stand in its memory from then on.
+const LISTED_MAX: u64 = 4_096;
+
 /// What is as it is now.
 #[derive(Clone, Copy, Default)]
 struct Levels {
@@ -366,14 +370,17 @@ impl Levels {
     }
 }
 
-/// How many descriptors a process has open.
+/// How many descriptors a process has open; `None` also where they would have to be listed and are too many.
 fn descriptors(pid: u32) -> Option<u64> {
     let folder = format!("/proc/{pid}/fd");
     // Since Linux 6.2 their number is the folder's length, so that a million need not be listed.
-    match fs::metadata(&folder).ok()?.len() {
-        0 => fs::read_dir(folder).ok()?.try_fold(0, |count, entry| entry.ok().map(|_| count + 1)),
-        count => Some(count),
+    let count = fs::metadata(&folder).ok()?.len();
+    if count > 0 {
+        return Some(count);
     }
+    let room = labelled(&text(&format!("/proc/{pid}/status")).ok()??, "FDSize")?;
+    let listed = || fs::read_dir(folder).ok()?.try_fold(0, |count, entry| entry.ok().map(|_| count + 1));
+    if room > LISTED_MAX { None } else { listed() }
 }
 
 /// `/proc/PID/stat`, as far as it is needed.
