@@ -40,6 +40,8 @@ pub enum Scenario {
     Fanout(Fanout),
     /// Connect, upgrade, close, over and over: handshakes per second and the time of each phase
     Churn(Churn),
+    /// Very many connections through everything once: echo, broadcast, ping, the server's graceful end
+    Hold(Hold),
     /// Some readers stop reading: their fate, and what the others feel
     Slow(Slow),
     /// All connections drop and come back at once: how long until they are in again
@@ -303,6 +305,24 @@ pub struct Churn {
     /// Load before it that is not measured
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = pause)]
     pub warmup: Duration,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct Hold {
+    #[command(flatten)]
+    pub common: Common,
+    /// Connections to hold
+    #[arg(long, short = 'n', value_name = "N", default_value = "1000", value_parser = positive)]
+    pub connections: u64,
+    /// Connections on the way, and messages waiting for their answers, at once
+    #[arg(long, value_name = "N", default_value = "512", value_parser = positive)]
+    pub at_once: u64,
+    /// A step in which nothing happens for so long has come as far as it comes
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = span)]
+    pub patience: Duration,
+    /// Time for the server's ping to reach each of them; 0 waits for none
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = pause)]
+    pub pinged_within: Duration,
 }
 
 #[derive(Args, Clone, Debug)]

@@ -51,6 +51,7 @@ pub fn wishes(scenario: &Scenario) -> Option<Wishes<'_>> {
         Scenario::Echo(args) => Wishes::of(&args.common),
         Scenario::Fanout(args) => Wishes::of(&args.common),
         Scenario::Churn(args) => Wishes::of(&args.common),
+        Scenario::Hold(args) => Wishes::of(&args.common),
         Scenario::Slow(args) => Wishes::of(&args.common),
         Scenario::Storm(args) => Wishes::of(&args.common),
         Scenario::Vanish(args) => Wishes::of(&args.common),

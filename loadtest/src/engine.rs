@@ -11,6 +11,7 @@ pub mod churn;
 pub mod echo;
 pub mod ends;
 pub mod fanout;
+pub mod hold;
 pub mod idle;
 pub mod lane;
 pub mod payload;

@@ -68,6 +68,8 @@ pub enum Role {
     Echo(Echo),
     Fanout(Fanout),
     Churn(Churn),
+    /// What they are asked for, once each.
+    Hold,
 }
 
 /// Messages that come back.
@@ -127,10 +129,24 @@ pub enum Step {
     /// So many of all listening connections are set apart, the same ones each time: they read, or stop reading. Their
     /// deliveries do not count from the first time on, and how those end that have stopped is no error.
     Stall { listeners: u64, reads: bool },
+    /// The connections are asked for something; only those of [`Role::Hold`] listen to it.
+    Ask(Ask),
     /// All connections vanish at once: their sockets are closed without a word.
     Drop,
     /// Close everything politely, report, end.
     Finish,
+}
+
+/// What connections that are held are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ask {
+    /// Each sends one message that comes back; so many of all lanes wait for theirs at once.
+    Echo { at_once: u64 },
+    /// One of them sends a text that all get.
+    Publish,
+    /// The server will end them: how they end is no error from here on.
+    Leave,
 }
 
 /// A line that a worker says.
@@ -251,6 +267,8 @@ names! {
         Stalled,
         /// Of those, ended by the server.
         StalledEnded,
+        /// Pings that came (with the phase in which they were reported).
+        Pinged,
     }
 }
 
@@ -335,6 +353,8 @@ mod tests {
             Step::Phase { phase: 2, at: u64::MAX, load: true },
             Step::Hold { connections: 5, per_second: Some(0.5) },
             Step::Stall { listeners: 3, reads: false },
+            Step::Ask(Ask::Echo { at_once: 9 }),
+            Step::Ask(Ask::Leave),
             Step::Drop,
             Step::Finish,
         ] {

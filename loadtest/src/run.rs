@@ -241,7 +241,7 @@ impl Run {
         let phase = self.marks.last().map_or(0, |mark| mark.phase) + 1;
         let at = monotonic_ns() + LEAD.as_nanos() as u64;
         self.crew.say(&Step::Phase { phase, at, load });
-        self.live.phase(name, Some(lasts), self.facts.connections);
+        self.live.phase(name, Some(lasts).filter(|lasts| !lasts.is_zero()), self.facts.connections);
         self.last(LEAD)?;
         self.mark(phase, at);
         Ok(phase)
@@ -296,6 +296,51 @@ impl Run {
     pub fn memory(&mut self) -> (Option<u64>, u64, Kernel) {
         let rss = self.sampled.as_mut().and_then(|sampled| sampled.sample_exact().rss);
         (rss, self.crew.pids().into_iter().filter_map(process_rss_anon).sum(), Kernel::read())
+    }
+
+    /// Asks the server, which must be ours, to end, and waits for it at most this long after the last connection has
+    /// ended; returns what is wrong with how it ended, and the last line that it said.
+    ///
+    /// # Errors
+    /// When the user interrupts it, or the workers have died.
+    pub fn end_server(&mut self, patience: Duration) -> Result<(Vec<String>, Vec<String>), Failure> {
+        // Its end is our wish from here on.
+        self.sampled = None;
+        self.servers.iter_mut().for_each(Launched::ask_to_end);
+        self.progress(patience, u64::MAX, &|ledger| u64::MAX - ledger.open())?;
+        let deadline = Instant::now() + patience;
+        while self.servers.iter_mut().any(|server| server.status().is_none()) && Instant::now() < deadline {
+            self.last(TICK / 4)?;
+        }
+        let (mut wrong, mut words) = (Vec::new(), Vec::new());
+        for server in &mut self.servers {
+            match server.status() {
+                None => wrong.push(format!("still runs {patience:?} after the last connection has ended")),
+                Some(status) if !status.success() => wrong.push(status.to_string()),
+                Some(_) => {}
+            }
+            words.extend(server.last_words());
+        }
+        Ok((wrong, words))
+    }
+
+    /// Lets time pass until `of` has reached `goal`, or has not risen for so long; returns what it has reached.
+    ///
+    /// # Errors
+    /// When the user interrupts it, or the workers have died.
+    pub fn progress(
+        &mut self,
+        patience: Duration,
+        goal: u64,
+        of: &dyn Fn(&Ledger) -> u64,
+    ) -> Result<u64, Failure> {
+        loop {
+            let before = of(&self.crew.ledger);
+            let risen = before < goal && self.until(patience, &|ledger| of(ledger) > before)?;
+            if !risen {
+                return Ok(before);
+            }
+        }
     }
 
     /// Closes all connections, ends the workers and the server if it is ours.

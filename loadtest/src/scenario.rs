@@ -7,6 +7,7 @@ pub mod churn;
 pub mod compare;
 pub mod echo;
 pub mod fanout;
+pub mod hold;
 pub mod idle;
 pub mod plan;
 pub mod search;
@@ -29,6 +30,7 @@ pub fn run(scenario: &Scenario) -> Result<Record, Failure> {
         Scenario::Echo(args) => echo::run(args),
         Scenario::Fanout(args) => fanout::run(args),
         Scenario::Churn(args) => churn::run(args),
+        Scenario::Hold(args) => hold::run(args),
         Scenario::Slow(args) => slow::run(args),
         Scenario::Storm(args) => storm::run(args),
         Scenario::Vanish(args) => vanish::run(args),

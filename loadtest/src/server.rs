@@ -8,6 +8,7 @@ pub mod kernel;
 pub mod launch;
 pub mod machine;
 pub mod process;
+pub mod slabs;
 pub mod sockets;
 
 use std::fs;

@@ -14,9 +14,10 @@ use super::book::Book;
 use super::churn::ChurnRole;
 use super::echo::EchoRole;
 use super::fanout::FanoutRole;
+use super::hold::HoldRole;
 use super::idle::IdleRole;
 use super::peers::{Ended, Peers};
-use crate::order::{Metric, Publish, Report, Role, Setup, Step, Told};
+use crate::order::{Ask, Count, Metric, Publish, Report, Role, Setup, Step, Told};
 use crate::server::cpu::{monotonic_ns, pin_this_thread, thread_cpu, thread_wait};
 
 /// Nanoseconds between two looks at how late the loop is, and at what has waited too long.
@@ -48,6 +49,8 @@ pub trait Play {
     fn beat(&mut self, desk: &mut Desk, cx: &mut Context<'_>, now: u64);
     /// So many of all lanes' listening connections are set apart: they read, or stop reading.
     fn stall(&mut self, desk: &mut Desk, cx: &mut Context<'_>, listeners: u64, reads: bool, now: u64);
+    /// The connections are asked for something.
+    fn ask(&mut self, _: &mut Desk, _: &mut Context<'_>, _: Ask) {}
     /// All connections are gone.
     fn forget(&mut self);
     /// Messages that wait for their answers.
@@ -149,6 +152,8 @@ pub struct Lane<'a> {
     next_report: u64,
     /// Steps heard.
     steps_heard: u64,
+    /// Pings of this loop that are in the book.
+    pinged: u64,
     finish_at: Option<u64>,
 }
 
@@ -188,6 +193,7 @@ impl<'a> Lane<'a> {
             Role::Echo(echo) => Box::new(EchoRole::new(setup, echo, lane)),
             Role::Fanout(fanout) => Box::new(FanoutRole::new(setup, fanout, lane)),
             Role::Churn(churn) => Box::new(ChurnRole::new(setup, churn, lane)),
+            Role::Hold => Box::new(HoldRole::new(setup, lane)),
         };
         let desk = Desk {
             book: Book::new(now),
@@ -206,6 +212,7 @@ impl<'a> Lane<'a> {
             next_beat: now + BEAT,
             next_report: now + REPORT,
             steps_heard: 0,
+            pinged: 0,
             finish_at: None,
         })
     }
@@ -292,7 +299,9 @@ impl<'a> Lane<'a> {
                 Ok(Step::Stall { listeners, reads }) => {
                     play.stall(desk, &mut self.server.context(), listeners, reads, now);
                 }
+                Ok(Step::Ask(ask)) => play.ask(desk, &mut self.server.context(), ask),
                 Ok(Step::Drop) => {
+                    self.pinged = 0;
                     (self.server, self.alarm) = fresh_loop(self.setup)?;
                     // Closing a hundred thousand sockets takes its time; return counts from when it is done.
                     let gone = monotonic_ns();
@@ -326,6 +335,11 @@ impl<'a> Lane<'a> {
     fn report(&mut self, now: u64) {
         let App { desk, play, .. } = &mut self.app;
         desk.account(now);
+        let pinged = self.server.stats().pings_in;
+        if pinged > self.pinged {
+            desk.book.count(Count::Pinged, pinged - self.pinged);
+            self.pinged = pinged;
+        }
         for publish in desk.publishes.drain(..) {
             (self.tell)(Told::Publish(Box::new(publish)));
         }

@@ -206,13 +206,20 @@ impl Launched {
         String::from_utf8_lossy(&[front, back].concat()).into_owned()
     }
 
+    /// Asks it to end (SIGTERM), and does not wait. It may have ended before.
+    pub fn ask_to_end(&mut self) {
+        if self.status().is_none() && self.look() == Ok(false) {
+            // A failure means that it has ended meanwhile, which is what is wanted.
+            let _ = kill_process_group(self.pid, Signal::TERM);
+        }
+    }
+
     /// Asks it to end (SIGTERM), insists after 10 s (SIGKILL), and tells how it ended. It may have ended before.
     ///
     /// `None` only if the kernel would not say.
     pub fn stop(&mut self) -> Option<ExitStatus> {
-        if self.status().is_none() && self.look() == Ok(false) {
-            // A failure means that it has ended meanwhile, which is what is waited for.
-            let _ = kill_process_group(self.pid, Signal::TERM);
+        self.ask_to_end();
+        if self.status().is_none() {
             let deadline = Instant::now() + GRACE;
             while self.look() == Ok(false) && Instant::now() < deadline {
                 thread::sleep(POLL);
@@ -220,6 +227,12 @@ impl Launched {
             self.collect();
         }
         self.status
+    }
+
+    /// The last line that it said, once it has ended.
+    pub fn last_words(&mut self) -> Option<String> {
+        let _ = self.said_all.recv_timeout(LAST_WORDS);
+        self.output().lines().rev().map(str::trim).find(|line| !line.is_empty()).map(str::to_string)
     }
 
     /// Whether it has ended. It is only looked at, not waited for in the kernel's sense: until that, neither its pid nor

@@ -137,6 +137,7 @@ fn common(scenario: &mut Scenario) -> Option<&mut Common> {
         Scenario::Echo(args) => Some(&mut args.common),
         Scenario::Fanout(args) => Some(&mut args.common),
         Scenario::Churn(args) => Some(&mut args.common),
+        Scenario::Hold(args) => Some(&mut args.common),
         Scenario::Slow(args) => Some(&mut args.common),
         Scenario::Storm(args) => Some(&mut args.common),
         Scenario::Vanish(args) => Some(&mut args.common),
