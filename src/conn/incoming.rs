@@ -13,6 +13,10 @@ use crate::wire::close;
 use crate::wire::frame::{FrameDecoder, FrameError, Opcode, Piece, Role};
 use crate::wire::utf8::Utf8Check;
 
+/// How far the assembly of a message may be ahead of what has arrived of it. Growing copies: with this, a third of a long
+/// message once, where doubling copies all of it.
+pub const GROWTH: usize = 4;
+
 /// What applies to one connection at this moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
@@ -196,12 +200,13 @@ impl Incoming {
         Ok(())
     }
 
-    /// Appends to the assembly, which doubles as it fills but never beyond the length that has been declared.
+    /// Appends to the assembly, which grows to [`GROWTH`] times what has arrived but never beyond the length that has been
+    /// declared.
     fn keep(&mut self, bytes: &[u8]) {
         let needed = self.assembly.len() + bytes.len();
         if needed > self.assembly.capacity() {
             let declared = usize::try_from(self.declared).unwrap_or(usize::MAX);
-            let wanted = (2 * self.assembly.capacity()).min(declared).max(needed);
+            let wanted = (GROWTH * needed).min(declared).max(needed);
             self.assembly.reserve_exact(wanted - self.assembly.len());
         }
         self.assembly.extend_from_slice(bytes);

@@ -50,7 +50,7 @@ use crate::wire::head::HeadError;
 
 /// Header fields for which there is room on the stack.
 pub const HEADERS_ROOM: usize = 128;
-/// Places for connections that are kept when the last one has gone.
+/// Up to so many places for connections are kept when the last one has gone.
 const PLACES_KEPT: usize = 64;
 /// No connection.
 const NOBODY: u32 = u32::MAX;
@@ -602,7 +602,7 @@ impl Hub {
         self.sources.release(slot.source);
         if self.slots.0.is_empty() && self.slots.0.capacity() > PLACES_KEPT {
             // The crowd has gone. A slab alone would keep its places for ever.
-            self.slots.0 = Slab::with_capacity(PLACES_KEPT);
+            self.slots.0 = Slab::new();
             (self.ready, self.spare) = Default::default();
             (self.dirty, self.doomed) = Default::default();
         }

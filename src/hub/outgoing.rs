@@ -9,6 +9,7 @@ use super::handler::Handler;
 use super::topics::Policy;
 use super::{Context, Hub, Marks, NOBODY};
 use crate::conn::closed::{By, Cause, Closed};
+use crate::conn::incoming::GROWTH;
 use crate::conn::message::{Kind, Message};
 use crate::conn::outbox::{SLICES, SharedFrame};
 use crate::conn::phase::Phase;
@@ -220,10 +221,12 @@ impl Hub {
         Sent::High
     }
 
-    /// Makes room for input of `len` bytes: what is being assembled may double.
+    /// Makes room for input of `len` bytes: what is being assembled may grow ahead of what arrives.
     pub(super) fn make_room(&mut self, index: u32, len: usize) {
-        let growth = 2 * len + self.slots.0[index as usize].conn.charge();
-        self.reserve(index, growth);
+        let charge = self.slots.0[index as usize].conn.charge();
+        // An assembly never outgrows a message; other input doubles at the most.
+        let assembly = (GROWTH * len + (GROWTH - 1) * charge).min(self.limits.message_max);
+        self.reserve(index, assembly.max(2 * len + charge));
     }
 
     /// Makes room for `len` bytes by closing the largest debtors; false when `index` was one of them.

@@ -91,7 +91,8 @@ impl<I: Io> Reactor<I> {
             io,
             inbox,
             scratch,
-            events: Vec::new(),
+            // At once: where it came about in the middle of a load, it would lie above what that leaves free.
+            events: Vec::with_capacity(hub.limits.events_max),
             pending: Vec::new(),
             retry_at: None,
             starved: false,
