@@ -26,7 +26,7 @@ use crate::output::number::plain_number;
 use crate::record::{Record, Unit};
 use crate::scenario;
 use crate::server::machine;
-use cells::Load;
+use cells::{LOADS, Load};
 use document::{Cell, Document, Kind, Row, SCHEMA};
 use tally::{Measured, Rounds, Turn};
 
@@ -82,8 +82,8 @@ pub fn run(args: &cli::BenchPeers) -> Result<ExitCode, Failure> {
     let rows = peers::rows(&args.peers, &args.tidegate, &args.only)?;
     let mut bench = Bench::new(args, rows, loads)?;
     let interrupted = bench.measure(&text)?;
-    let document = bench.document(interrupted);
-    write(&document, &args.out, &text)?;
+    let mut document = bench.document(interrupted);
+    write(&mut document, &args.out, &text)?;
     print(&markdown::tables(&document))?;
     Ok(if interrupted { ExitCode::from(1) } else { ExitCode::SUCCESS })
 }
@@ -98,7 +98,13 @@ fn build(peers: &Path) {
     }
 }
 
-fn write(document: &Document, out: &Path, text: &str) -> Result<(), Failure> {
+/// Writes the document, with the cells of an earlier one in the same folder that were not measured again.
+fn write(document: &mut Document, out: &Path, text: &str) -> Result<(), Failure> {
+    let names: Vec<&str> = LOADS.iter().map(|load| load.name).collect();
+    let earlier = std::fs::read_to_string(out.join("benchmarks.json"));
+    if let Some(earlier) = earlier.ok().and_then(|text| serde_json::from_str(&text).ok()) {
+        document.keep(&earlier, &names);
+    }
     let json = serde_json::to_string_pretty(document)
         .map_err(|error| Failure::refused(format!("cannot write benchmarks.json: {error}")))?;
     save(&out.join("benchmarks.json"), &(json + "\n"))?;
@@ -152,7 +158,7 @@ impl<'a> Bench<'a> {
                 }
             }
             if round + 1 < self.args.rounds {
-                write(&self.document(false), &self.args.out, text)?;
+                write(&mut self.document(false), &self.args.out, text)?;
             }
         }
         Ok(false)
@@ -239,6 +245,7 @@ impl<'a> Bench<'a> {
             let named = |row: usize| self.rows[row].name.clone();
             Cell {
                 name: load.name.into(),
+                began: self.progress.began_at,
                 title: load.title.into(),
                 figure: load.figure.into(),
                 unit: load.unit.into(),

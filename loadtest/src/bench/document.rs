@@ -68,6 +68,8 @@ pub enum Kind {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cell {
     pub name: String,
+    /// Seconds since 1970 when its run began: cells of an earlier run are kept until they are measured again.
+    pub began: u64,
     /// What is done, for people.
     pub title: String,
     /// The figure of the scenario's record.
@@ -112,6 +114,27 @@ pub struct Outcome {
 pub struct Estimate {
     pub median: f64,
     pub interval: Option<(f64, f64)>,
+}
+
+impl Document {
+    /// Takes over what an earlier run has measured and this one has not, as long as the form and the machine are the same.
+    /// Cells come in the order of `names`.
+    pub fn keep(&mut self, earlier: &Document, names: &[&str]) {
+        if earlier.schema != self.schema || earlier.machine != self.machine {
+            return;
+        }
+        for cell in &earlier.cells {
+            if self.cells.iter().all(|own| own.name != cell.name) {
+                self.cells.push(cell.clone());
+            }
+        }
+        self.cells.sort_by_key(|cell| names.iter().position(|name| *name == cell.name));
+        for row in &earlier.rows {
+            if self.rows.iter().all(|own| own.name != row.name) {
+                self.rows.push(row.clone());
+            }
+        }
+    }
 }
 
 impl Cell {
@@ -168,6 +191,7 @@ pub mod samples {
                 row("slow", Kind::Peer, None),
             ],
             cells: vec![Cell {
+                began: 1_000,
                 name: "echo-100x1x1KiB".into(),
                 title: "echo <all>".into(),
                 figure: "server_cpu_per_message".into(),
@@ -178,5 +202,30 @@ pub mod samples {
                 results: vec![slow, own],
             }],
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_of_an_earlier_run_are_kept_until_they_are_measured_again() {
+        let mut earlier = samples::document();
+        earlier.cells[0].began = 7;
+        let mut other = earlier.cells[0].clone();
+        other.name = "handshake".into();
+        earlier.cells.push(other);
+        let mut document = samples::document();
+        document.rows.pop();
+        document.keep(&earlier, &["handshake", "echo-100x1x1KiB"]);
+        let told: Vec<_> = document.cells.iter().map(|cell| (cell.name.as_str(), cell.began)).collect();
+        assert_eq!(told, [("handshake", 7), ("echo-100x1x1KiB", 1_000)]);
+        assert_eq!(document.rows, earlier.rows);
+        // Nothing of another machine.
+        let mut document = samples::document();
+        document.machine.clear();
+        document.keep(&earlier, &[]);
+        assert_eq!(document.cells.len(), 1);
     }
 }

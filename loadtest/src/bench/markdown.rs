@@ -64,6 +64,9 @@ pub fn tables(document: &Document) -> String {
     let mut text = conditions(document);
     for cell in &document.cells {
         let _ = write!(text, "\n### {}: {}\n\n", cell.name, cell.title);
+        if cell.began != document.began {
+            let _ = write!(text, "Measured {}.\n\n", moment(cell.began));
+        }
         text += &results(cell, document);
         let _ = write!(text, "\n```sh\n{}\n```\n", cell.command);
     }
