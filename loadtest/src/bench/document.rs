@@ -120,7 +120,10 @@ impl Document {
     /// Takes over what an earlier run has measured and this one has not, as long as the form and the machine are the same.
     /// Cells come in the order of `names`.
     pub fn keep(&mut self, earlier: &Document, names: &[&str]) {
-        if earlier.schema != self.schema || earlier.machine != self.machine {
+        // What is free, and how busy it is, changes by the minute.
+        let facts = ["kernel", "processor", "cores online"];
+        let same = facts.into_iter().all(|fact| earlier.machine.get(fact) == self.machine.get(fact));
+        if earlier.schema != self.schema || !same {
             return;
         }
         for cell in &earlier.cells {
@@ -213,6 +216,7 @@ mod tests {
     fn cells_of_an_earlier_run_are_kept_until_they_are_measured_again() {
         let mut earlier = samples::document();
         earlier.cells[0].began = 7;
+        earlier.machine.insert("load average".into(), "1".into());
         let mut other = earlier.cells[0].clone();
         other.name = "handshake".into();
         earlier.cells.push(other);

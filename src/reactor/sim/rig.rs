@@ -279,6 +279,7 @@ mod tests {
             assert_eq!((rig.take_output(conn), rig.take_output(conn)), (10 * 102, 0));
         }
         assert_eq!((rig.stats().messages_in, rig.stats().open), (30, 300));
+        assert_eq!(rig.context().stats().open, 300);
     }
 
     #[test]
