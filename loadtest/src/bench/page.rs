@@ -62,7 +62,7 @@ fn one(cell: &Cell, document: &Document) -> Markup {
                 } } }
                 tbody { @for outcome in &results {
                     tr { @for (at, text) in row(cell, outcome).iter().enumerate() {
-                        td.n[is_number(&columns, at)] { (text) }
+                        td.n[is_number(&columns, at)].name[at == 0] { (text) }
                     } }
                 } }
             } }
