@@ -420,24 +420,16 @@ impl Connection {
         }
         let rules = self.rules(loan.limits);
         // What is complete is looked at where it lies; only what is not gets a place of its own.
-        let arrival = match self.received.take() {
-            None => {
-                let mut incoming = Incoming::default();
-                let arrival = incoming.next(input, &rules);
-                if !incoming.is_idle() {
-                    self.received = Some(Box::new(Received::Frames(incoming)));
-                }
-                arrival
-            }
-            Some(mut state) => {
-                let Received::Frames(incoming) = &mut *state else { return None };
-                let arrival = incoming.next(input, &rules);
-                if !incoming.is_idle() {
-                    self.received = Some(state);
-                }
-                arrival
-            }
+        let (mut kept, mut fresh) = (self.received.take(), Incoming::default());
+        let incoming = match kept.as_deref_mut() {
+            None => &mut fresh,
+            Some(Received::Frames(incoming)) => incoming,
+            Some(_) => return None,
         };
+        let arrival = incoming.next(input, &rules);
+        if !incoming.is_idle() {
+            self.received = Some(kept.unwrap_or_else(|| Box::new(Received::Frames(fresh))));
+        }
         match arrival {
             Ok(None) => None,
             Ok(Some(Arrival::Message(message))) => Some(Event::Message(message)),
@@ -613,6 +605,18 @@ pub fn opcode(kind: Kind) -> Opcode {
         Kind::Text => Opcode::Text,
         Kind::Binary => Opcode::Binary,
     }
+}
+
+/// The frames of a message, each of `longest` bytes at the most: whether it is the last, opcode, payload.
+pub fn fragments<'m>(
+    message: &'m Message<'_>,
+    longest: usize,
+) -> impl ExactSizeIterator<Item = (bool, Opcode, &'m [u8])> {
+    let count = message.len().div_ceil(longest).max(1);
+    (0..count).map(move |i| {
+        let opcode = if i == 0 { opcode(message.kind) } else { Opcode::Continuation };
+        (i + 1 == count, opcode, &message.as_bytes()[i * longest..message.len().min((i + 1) * longest)])
+    })
 }
 
 /// The head's share of the limits.

@@ -5,14 +5,14 @@
 //! topics, nor more than `backlog_high` unless that is one message; whoever subscribed before gets them, whoever does
 //! later does not; what is sent to a subscriber afterwards comes behind them.
 
-use super::outgoing::{SEGMENT, Sent};
+use super::outgoing::SEGMENT;
 use super::topics::Policy;
 use super::{Hub, Marks, NOBODY};
+use crate::conn::fragments;
 use crate::conn::message::Message;
-use crate::conn::opcode;
 use crate::conn::outbox::SharedFrame;
 use crate::conn::phase::Phase;
-use crate::wire::frame::{self, Opcode};
+use crate::wire::frame;
 
 /// Frames of one topic that nobody has yet. Empty where nothing waits.
 #[derive(Debug, Default)]
@@ -65,19 +65,16 @@ impl Hub {
             self.hand_out();
         }
         self.reserve(NOBODY, len);
-        let chunk = self.limits.fragment_bytes;
-        let count = message.len().div_ceil(chunk).max(1);
         let gathered = &mut self.gathered;
         let before = gathered.bytes.capacity();
-        for i in 0..count {
-            let payload = &message.as_bytes()[i * chunk..message.len().min((i + 1) * chunk)];
-            let opcode = if i == 0 { opcode(message.kind()) } else { Opcode::Continuation };
-            frame::append(&mut gathered.bytes, i + 1 == count, opcode, payload, None);
+        let frames = fragments(message, self.limits.fragment_bytes);
+        gathered.fragmented += u64::from(frames.len() > 1);
+        for (last, opcode, payload) in frames {
+            frame::append(&mut gathered.bytes, last, opcode, payload, None);
         }
         self.memory.set(self.memory.get() + gathered.bytes.capacity() - before);
         gathered.topic = topic;
         gathered.messages += 1;
-        gathered.fragmented += u64::from(count > 1);
         listeners
     }
 
@@ -178,7 +175,7 @@ impl Hub {
             outbox.advance(sent);
         });
         self.count_broadcast(broadcast);
-        let _: Sent = self.settle(index);
+        self.settle(index);
     }
 
     fn count_broadcast(&mut self, broadcast: &Broadcast) {

@@ -13,7 +13,7 @@ use crate::conn::incoming::GROWTH;
 use crate::conn::message::{Kind, Message};
 use crate::conn::outbox::{SLICES, SharedFrame};
 use crate::conn::phase::Phase;
-use crate::conn::{Flags, opcode};
+use crate::conn::{Flags, fragments, opcode};
 use crate::ground::id::ConnId;
 use crate::ground::limits::Limits;
 use crate::wire::frame::{self, Opcode};
@@ -155,18 +155,13 @@ impl Hub {
         self.settle(index) != Sent::Gone
     }
 
-    fn encode_shared(&mut self, message: &Message<'_>) -> Vec<SharedFrame> {
-        let chunk = self.limits.fragment_bytes;
-        let count = message.len().div_ceil(chunk).max(1);
-        let mut frames = Vec::with_capacity(count);
-        for i in 0..count {
-            let payload = &message.as_bytes()[i * chunk..message.len().min((i + 1) * chunk)];
+    fn encode_shared(&self, message: &Message<'_>) -> Vec<SharedFrame> {
+        let encode = |(last, opcode, payload): (bool, Opcode, &[u8])| {
             let mut bytes = Vec::new();
-            let opcode = if i == 0 { opcode(message.kind()) } else { Opcode::Continuation };
-            frame::append(&mut bytes, i + 1 == count, opcode, payload, None);
-            frames.push(SharedFrame::new(bytes, &self.memory));
-        }
-        frames
+            frame::append(&mut bytes, last, opcode, payload, None);
+            SharedFrame::new(bytes, &self.memory)
+        };
+        fragments(message, self.limits.fragment_bytes).map(encode).collect()
     }
 
     pub(super) fn ping(&mut self, index: u32) {

@@ -546,12 +546,10 @@ impl<I: Io> Reactor<I> {
                 continue;
             }
             self.hub.stats.writes += 1;
-            let (len, blocked) = match self.io.write(index, &[IoSlice::new(offered)]) {
-                Ok(len) => (len, len < offered.len()),
-                Err(error) if error.kind() == ErrorKind::Interrupted => (0, false),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => (0, true),
-                Err(error) => {
-                    self.hub.broken(index, error.kind());
+            let (len, blocked) = match taken(offered.len(), self.io.write(index, &[IoSlice::new(offered)])) {
+                Ok(taken) => taken,
+                Err(kind) => {
+                    self.hub.broken(index, kind);
                     continue;
                 }
             };
@@ -598,22 +596,17 @@ impl<I: Io> Reactor<I> {
 
     /// Takes note of what the kernel said to a write of `offered` bytes.
     fn wrote(&mut self, index: u32, offered: usize, result: std::io::Result<usize>) -> Wrote {
-        match result {
-            Ok(len) => {
+        match taken(offered, result) {
+            Ok((len, blocked)) => {
                 self.hub.sent(index, len);
-                if len == offered {
-                    return Wrote::More(len);
-                }
+                self.hub.stats.writes_short += u64::from(blocked);
+                if blocked { Wrote::Blocked } else { Wrote::More(len) }
             }
-            Err(error) if error.kind() == ErrorKind::Interrupted => return Wrote::More(0),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            Err(error) => {
-                self.hub.broken(index, error.kind());
-                return Wrote::Failed;
+            Err(kind) => {
+                self.hub.broken(index, kind);
+                Wrote::Failed
             }
         }
-        self.hub.stats.writes_short += 1;
-        Wrote::Blocked
     }
 
     /// One write of what waits for a peer, at most `room` bytes: how much was offered, and what the kernel said.
@@ -651,6 +644,17 @@ impl<I: Io> Reactor<I> {
         if any && self.starved {
             self.retry_listeners();
         }
+    }
+}
+
+/// What the kernel said to a write of `offered` bytes: how many it took and whether it takes no more for now, or how the
+/// connection has failed.
+fn taken(offered: usize, result: std::io::Result<usize>) -> Result<(usize, bool), ErrorKind> {
+    match result.map_err(|error| error.kind()) {
+        Ok(len) => Ok((len, len < offered)),
+        Err(ErrorKind::Interrupted) => Ok((0, false)),
+        Err(ErrorKind::WouldBlock) => Ok((0, true)),
+        Err(kind) => Err(kind),
     }
 }
 

@@ -138,6 +138,17 @@ pub fn times(record: &Value, name: &str, field: &str) -> f64 {
     value.unwrap_or_else(|| panic!("no {field} of {name}: {}", record["times"]))
 }
 
+/// Asserts that ten connections sent something, and that all of it came back once, in order and unchanged.
+pub fn assert_echoed(record: &Value, words: &[&str]) {
+    let sent = count(record, "sent");
+    assert!(sent > 20, "{words:?}: {sent}");
+    assert_eq!(count(record, "answered"), sent, "{words:?}");
+    assert_eq!(times(record, "latency", "count"), sent as f64);
+    let bad = ["lost", "duplicate", "reordered", "wrong", "failed", "dropped", "errors"];
+    assert_eq!(bad.map(|name| count(record, name)), [0; 7], "{words:?}: {}", record["errors"]);
+    assert_eq!(count(record, "opened"), 10);
+}
+
 /// How often this kind of error was seen.
 pub fn errors(record: &Value, kind: &str) -> u64 {
     record["errors"][kind]["count"].as_u64().unwrap_or(0)

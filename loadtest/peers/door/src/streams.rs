@@ -22,6 +22,22 @@ pub fn chat<M: Clone>() -> broadcast::Sender<M> {
     broadcast::channel(CHAT_MAX).0
 }
 
+/// Serves every connection by a task of its own, on one thread, for ever.
+pub fn serve<M: Clone, F>(port: u16, serve: fn(tokio::net::TcpStream, broadcast::Sender<M>) -> F)
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    run(async {
+        let (listener, chat) = (listener(port), chat());
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => drop(tokio::spawn(serve(stream, chat.clone()))),
+                Err(_) => rest().await,
+            }
+        }
+    })
+}
+
 /// Runs this on one thread, with sockets and clock.
 pub fn run<F: Future>(server: F) -> F::Output {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -35,7 +51,7 @@ pub fn listener(port: u16) -> tokio::net::TcpListener {
 }
 
 /// A moment's pause where no connection can be accepted: the descriptors are used up, and trying again would spin.
-pub async fn rest() {
+async fn rest() {
     tokio::time::sleep(PAUSE).await;
 }
 

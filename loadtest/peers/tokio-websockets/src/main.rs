@@ -23,14 +23,5 @@ fn is_data(message: &Message) -> bool {
 }
 
 fn main() {
-    let words = door::words();
-    streams::run(async {
-        let (listener, chat) = (streams::listener(words.port), streams::chat());
-        loop {
-            match listener.accept().await {
-                Ok((stream, _)) => drop(tokio::spawn(serve(stream, chat.clone()))),
-                Err(_) => streams::rest().await,
-            }
-        }
-    })
+    streams::serve(door::words().port, serve)
 }
