@@ -46,6 +46,8 @@ macro_rules! with_limits {
             flush_budget: Bytes = 1024 * 1024;
             /// Commands of other threads carried out per turn; the rest waits for the next turn.
             inbox_budget: Count = 1_024;
+            /// Deadlines of connections met per turn, Pings included; the rest waits for the next turn.
+            expire_budget: Count = 1_024;
             /// Readiness events taken from the kernel per turn; the rest waits for the next turn.
             events_max: Count = 1_024;
             /// Size of the loop's one read buffer, in bytes.
@@ -103,7 +105,8 @@ macro_rules! with_limits {
             handshake_timeout: Time = Duration::from_secs(10);
             /// Time that a request answered with `Reply::Later` or `Reply::Stream` may stay open. Over it: `503` or the end of the stream.
             reply_timeout: Time = Duration::from_secs(60);
-            /// Time between two Pings to an open connection; zero sends none.
+            /// Time between two Pings to an open connection; zero sends none. It is shortened by up to a 32nd (0.64 s at the
+            /// most) where that lets those of many connections go out together.
             ping_interval: Time = Duration::from_secs(25);
             /// Time after a Ping in which the peer must send anything at all. Over it the connection is closed as timed out.
             pong_timeout: Time = Duration::from_secs(20);

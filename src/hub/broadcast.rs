@@ -1,7 +1,8 @@
-//! What has been published and waits to be written to all: frames for one topic, gathered until the turn's end.
+//! What is the same for many and waits to be written to all of them: frames for one topic, gathered until the turn's end,
+//! and the Pings of a turn.
 //!
 //! So a publish costs the same however many subscribe, a subscriber that keeps up costs one write a turn however much
-//! was published, and no queue comes about for it. Refuses to know sockets. Invariants: it never holds frames of two
+//! was published, and no queue comes about for it, nor for a Ping. Refuses to know sockets. Invariants: it never holds frames of two
 //! topics, nor more than `backlog_high` unless that is one message; whoever subscribed before gets them, whoever does
 //! later does not; what is sent to a subscriber afterwards comes behind them.
 
@@ -23,15 +24,19 @@ pub(super) struct Gathered {
     fragmented: u64,
 }
 
-/// The same, on the way to the subscribers.
+/// A Ping without payload, as a server sends it (RFC 6455 §5.5.2).
+const PING: [u8; 2] = [0x89, 0];
+
+/// Frames on the way to all who get them.
 #[derive(Debug)]
 pub struct Broadcast {
-    topic: u32,
+    /// Whose subscribers they are for; none where they are a Ping.
+    topic: Option<u32>,
     frames: SharedFrame,
     messages: u64,
     fragmented: u64,
     /// Whom it is for. The list is lent: nobody subscribes or leaves meanwhile.
-    pub subscribers: Vec<u32>,
+    pub recipients: Vec<u32>,
 }
 
 impl Broadcast {
@@ -78,14 +83,23 @@ impl Hub {
         listeners
     }
 
-    /// True when something waits to be written to all.
+    /// True when something waits to be written to many.
     pub fn has_broadcast(&self) -> bool {
-        !self.gathered.is_empty()
+        !self.gathered.is_empty() || !self.pinged.is_empty()
     }
 
-    /// Takes what waits, to write it to each of `subscribers` for whom [`Hub::takes_broadcast`] says so, and then to
-    /// [`Hub::end_broadcast`].
-    pub fn begin_broadcast(&mut self) -> Option<Broadcast> {
+    /// Takes what waits, to write it to each of `recipients` for whom [`Hub::takes_broadcast`] says so, and then to
+    /// [`Hub::end_broadcast`]; call until it returns `None`.
+    pub fn next_broadcast(&mut self) -> Option<Broadcast> {
+        if self.pinged.is_empty() {
+            return self.take_gathered();
+        }
+        let recipients = std::mem::take(&mut self.pinged);
+        let frames = SharedFrame::new(PING.to_vec(), &self.memory);
+        Some(Broadcast { topic: None, frames, messages: 0, fragmented: 0, recipients })
+    }
+
+    fn take_gathered(&mut self) -> Option<Broadcast> {
         if self.gathered.is_empty() {
             return None;
         }
@@ -93,11 +107,12 @@ impl Hub {
         // It is entered again as what it becomes.
         self.memory.set(self.memory.get() - bytes.capacity());
         let frames = SharedFrame::new(bytes, &self.memory);
-        Some(Broadcast { topic, frames, messages, fragmented, subscribers: self.topics.lend(topic) })
+        let recipients = self.topics.lend(topic);
+        Some(Broadcast { topic: Some(topic), frames, messages, fragmented, recipients })
     }
 
-    /// True when a subscriber's share may be written at once, for nothing waits before it. Else it has been queued, or
-    /// the subscriber is not open any more.
+    /// True when a recipient's share may be written at once, for nothing waits before it. Else it has been queued, or
+    /// the recipient is not open any more.
     pub fn takes_broadcast(&mut self, index: u32, broadcast: &Broadcast) -> bool {
         let slot = &self.slots.0[index as usize];
         if slot.conn.phase != Phase::Open {
@@ -110,7 +125,7 @@ impl Hub {
         at_once
     }
 
-    /// `len` bytes of a subscriber's share have been written; if that is not all, the rest is queued, until the kernel
+    /// `len` bytes of a recipient's share have been written; if that is not all, the rest is queued, until the kernel
     /// can take more where it is `blocked`.
     pub fn broadcast_sent(&mut self, index: u32, broadcast: &Broadcast, len: usize, blocked: bool) {
         self.stats.bytes_out += len as u64;
@@ -121,15 +136,26 @@ impl Hub {
         self.queue_broadcast(index, broadcast, len);
     }
 
-    /// Gives the list of subscribers back.
-    pub fn end_broadcast(&mut self, broadcast: Broadcast) {
-        self.topics.give_back(broadcast.topic, broadcast.subscribers);
+    /// Gives the list of recipients back.
+    pub fn end_broadcast(&mut self, mut broadcast: Broadcast) {
+        match broadcast.topic {
+            Some(topic) => self.topics.give_back(topic, broadcast.recipients),
+            None => {
+                broadcast.recipients.clear();
+                self.pinged = broadcast.recipients;
+            }
+        }
     }
 
-    /// Queues what waits for each subscriber, so that what is done next comes behind it.
+    /// Queues what was published for each subscriber, so that what is done next comes behind it.
     pub(super) fn hand_out(&mut self) {
-        let Some(broadcast) = self.begin_broadcast() else { return };
-        for &index in &broadcast.subscribers {
+        if let Some(broadcast) = self.take_gathered() {
+            self.queue_for_all(broadcast);
+        }
+    }
+
+    pub(super) fn queue_for_all(&mut self, broadcast: Broadcast) {
+        for &index in &broadcast.recipients {
             if self.slots.0[index as usize].conn.phase == Phase::Open {
                 self.queue_broadcast(index, &broadcast, 0);
             }

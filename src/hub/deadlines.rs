@@ -25,6 +25,12 @@ pub(super) fn tick_of(time: Duration) -> u32 {
     (time.as_nanos() / TICK.as_nanos()) as u32
 }
 
+/// Pings go out together that are due within this part of their interval, so that a crowd of connections seldom wakes the
+/// loop and the peers' machine ...
+const PING_GRAIN_SHARE: u32 = 32;
+/// ... but at most within so many ticks: a bucket of the wheel's second level, which then is never spread.
+const PING_GRAIN_MAX: u32 = 64;
+
 /// The number of whole ticks that cover `span`.
 fn ticks(span: Duration) -> u32 {
     (span.as_nanos().div_ceil(TICK.as_nanos()) as u32).min(FAR)
@@ -113,6 +119,19 @@ impl Hub {
     /// Starts the phase's own deadline.
     pub(super) fn enter(&mut self, index: u32, span: Duration) {
         let due = if span.is_zero() { self.tick.wrapping_add(FAR) } else { self.tick_after(span) };
+        self.enter_until(index, due);
+    }
+
+    /// Starts the time to the next Ping. It ends a little earlier where that lets those of many go out together.
+    pub(super) fn enter_ping(&mut self, index: u32, span: Duration) {
+        let most = (ticks(self.limits.ping_interval) / PING_GRAIN_SHARE).min(PING_GRAIN_MAX);
+        match most.checked_ilog2() {
+            Some(bits) => self.enter_until(index, self.tick_after(span) >> bits << bits),
+            None => self.enter(index, span),
+        }
+    }
+
+    fn enter_until(&mut self, index: u32, due: u32) {
         let slot = &mut self.slots.0[index as usize];
         slot.due = due;
         slot.marks.set(Marks::AWAIT_PONG | Marks::OVERDUE, false);
@@ -148,11 +167,17 @@ impl Hub {
         Some(since.wrapping_add(ticks(self.limits.backlog_grace) + 1))
     }
 
-    /// Fires everything that is due.
+    /// Fires what is due; of connections `expire_budget`, and of the application all.
     pub fn expire(&mut self, app: &mut dyn Handler) {
-        while let Some(index) = self.wheel.pop(&mut self.slots, self.tick) {
+        let mut budget = self.limits.expire_budget;
+        while budget > 0
+            && let Some(index) = self.wheel.pop(&mut self.slots, self.tick)
+        {
+            budget -= 1;
             self.due(index);
         }
+        let more = budget == 0 && self.wheel.next().is_some_and(|next| reached(self.tick, next));
+        self.stats.budget_expire += u64::from(more);
         while let Some(place) = self.timer_wheel.pop(&mut Timers(&mut self.timers), self.tick) {
             let timer = self.timers.remove(place as usize);
             self.scope = timer.scope;
@@ -226,7 +251,7 @@ impl Hub {
         // A peer that is not read because its backlog is high cannot show any; the backlog's grace bounds that time.
         let alive = !slot.conn.flags.has(Flags::PINGED) || slot.conn.flags.has(Flags::HIGH);
         match (slot.marks.has(Marks::AWAIT_PONG), alive) {
-            (true, true) if interval > patience => self.enter(index, interval - patience),
+            (true, true) if interval > patience => self.enter_ping(index, interval - patience),
             (false, _) | (true, true) => {
                 self.enter(index, interval.min(patience));
                 self.slots.0[index as usize].marks.set(Marks::AWAIT_PONG, true);

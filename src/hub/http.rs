@@ -161,7 +161,7 @@ impl Hub {
         let scope = slot.scope;
         self.stats.open += 1;
         self.stats.opened += 1;
-        self.enter(index, self.limits.ping_interval);
+        self.enter_ping(index, self.limits.ping_interval);
         self.settle(index);
         self.scope = scope;
         let id = self.id(index);

@@ -159,6 +159,8 @@ pub struct Hub {
     timer_wheel: Wheel,
     topics: Topics,
     gathered: Gathered,
+    /// Those who get a Ping at the end of the turn.
+    pinged: Vec<u32>,
     sources: Sources,
     rate: Rate,
     pub(crate) stats: Stats,
@@ -210,6 +212,7 @@ impl Hub {
             timer_wheel: Wheel::default(),
             topics: Topics::default(),
             gathered: Gathered::default(),
+            pinged: Vec::new(),
             sources: Sources::default(),
             rate: Rate::default(),
             stats: Stats::default(),
@@ -605,6 +608,7 @@ impl Hub {
             self.slots.0 = Slab::new();
             (self.ready, self.spare) = Default::default();
             (self.dirty, self.doomed) = Default::default();
+            self.pinged = Vec::new();
         }
         slot.marks.has(Marks::RESET)
     }

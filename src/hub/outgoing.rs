@@ -164,13 +164,16 @@ impl Hub {
         fragments(message, self.limits.fragment_bytes).map(encode).collect()
     }
 
+    /// Sends a Ping: with those of others at the turn's end, or before what waits for this peer.
     pub(super) fn ping(&mut self, index: u32) {
-        if self.slots.0[index as usize].conn.phase == Phase::Open {
-            self.stats.pings_out += 1;
-            self.slots.0[index as usize].conn.flags.set(Flags::PINGED, true);
-            self.with(index, |conn, loan| conn.control(Opcode::Ping, b"", loan));
-            self.settle(index);
+        let slot = &mut self.slots.0[index as usize];
+        self.stats.pings_out += 1;
+        slot.conn.flags.set(Flags::PINGED, true);
+        if slot.conn.outbox.is_none() && !slot.conn.flags.has(Flags::CLIENT) {
+            return self.pinged.push(index);
         }
+        self.with(index, |conn, loan| conn.control(Opcode::Ping, b"", loan));
+        self.settle(index);
     }
 
     /// Applies the backlog's limits after something was queued.

@@ -178,6 +178,8 @@ counters! {
     budget_accept,
     /// Times the connections to be made were cut off by `dial_budget`.
     budget_dial,
+    /// Times more deadlines of connections were due than `expire_budget`.
+    budget_expire,
     /// Times the inbox was cut off by `inbox_budget`.
     budget_inbox,
     /// Times as many events came as `events_max` lets in.

@@ -231,6 +231,10 @@ impl Pair {
             for side in [&mut self.server, &mut self.client] {
                 side.hub.set_now(self.now);
                 side.hub.expire(&mut side.app);
+                // Without a reactor nobody writes them at once.
+                while let Some(pings) = side.hub.next_broadcast() {
+                    side.hub.queue_for_all(pings);
+                }
             }
             self.drive();
             if self.now == end {

@@ -24,6 +24,7 @@ use self::inbox::{Command, Handle, Inbox};
 use self::io::{Io, Readiness, Source};
 use crate::conn::outbox::SLICES;
 use crate::hub::admission::Admission;
+use crate::hub::broadcast::Broadcast;
 use crate::hub::context::Context;
 use crate::hub::deadlines::Report;
 use crate::hub::handler::Handler;
@@ -536,12 +537,17 @@ impl<I: Io> Reactor<I> {
         }
     }
 
-    /// Writes what has been published to all who can take it; the others' share is queued.
+    /// Writes what is the same for many to all who can take it; the others' share is queued.
     fn broadcast(&mut self) {
-        let Some(broadcast) = self.hub.begin_broadcast() else { return };
+        while let Some(broadcast) = self.hub.next_broadcast() {
+            self.write_to_all(broadcast);
+        }
+    }
+
+    fn write_to_all(&mut self, broadcast: Broadcast) {
         let bytes = broadcast.bytes();
         let offered = &bytes[..bytes.len().min(self.hub.limits.flush_budget)];
-        for &index in &broadcast.subscribers {
+        for &index in &broadcast.recipients {
             if !self.hub.takes_broadcast(index, &broadcast) {
                 continue;
             }

@@ -126,6 +126,70 @@ fn spin_looks_without_sleeping_and_then_sleeps() {
     assert!(took >= ms(2) && took < ms(3), "{took:?}");
 }
 
+/// Opens `connections` at different times within a quarter of a second, and lets time pass to the first turn that sends Pings.
+fn pinged(connections: usize, change: impl FnOnce(&mut Limits)) -> Rig<ToFirst> {
+    let ms = Duration::from_millis;
+    let mut rig = rig(1, WIDE, |limits| {
+        limits.ping_interval = Duration::from_secs(25);
+        change(limits);
+    });
+    for _ in 1..connections {
+        rig.turn_within(ms(250) / connections as u32);
+        rig.open(1);
+    }
+    while rig.stats().pings_out == 0 {
+        rig.turn_within(ms(1_000));
+    }
+    rig
+}
+
+#[test]
+fn pings_of_many_go_out_together() {
+    // Some of them may fall into the next moment, which begins at a multiple of 0.64 s.
+    let mut rig = pinged(20, |_| {});
+    let first = rig.stats();
+    rig.turn_within(Duration::from_millis(640));
+    let stats = rig.stats();
+    assert_eq!(stats.pings_out, 20, "in two turns");
+    assert!(first.pings_out >= 10 || stats.pings_out - first.pings_out >= 10);
+    assert_eq!((stats.writes_short, stats.queued_bytes, stats.memory_bytes), (0, 0, 0));
+    (0..20).for_each(|conn| assert_eq!(rig.take_output(conn), 2, "{conn}"));
+}
+
+#[test]
+fn a_ping_that_does_not_fit_waits_and_goes_out_once() {
+    let mut rig = rig(1, 300, |limits| limits.ping_interval = Duration::from_secs(25));
+    // Their echoes fill the pipe but for one byte.
+    for len in [289, 4] {
+        rig.deliver(0, &message(len));
+        rig.turn();
+    }
+    while rig.stats().pings_out == 0 {
+        rig.turn_within(Duration::from_millis(1_000));
+    }
+    assert_eq!((rig.stats().queued_bytes, rig.take_output(0)), (1, 300));
+    rig.turn();
+    assert_eq!((rig.stats().queued_bytes, rig.take_output(0)), (0, 1));
+    rig.turn();
+    assert_eq!(rig.take_output(0), 0);
+}
+
+#[test]
+fn limit_expire_budget() {
+    let mut rig = pinged(20, |limits| limits.expire_budget = 3);
+    assert_eq!((rig.stats().pings_out, rig.stats().budget_expire), (3, 1));
+    let mut more = true;
+    while rig.stats().pings_out < 20 {
+        let before = rig.stats();
+        let took = rig.turn_within(Duration::from_millis(640));
+        let stats = rig.stats();
+        assert!(stats.pings_out - before.pings_out <= 3);
+        assert!(!more || took < Duration::from_millis(1), "slept while more was due: {took:?}");
+        more = stats.budget_expire > before.budget_expire;
+    }
+    assert!(rig.stats().budget_expire >= 5, "three a turn");
+}
+
 #[test]
 fn spin_keeps_no_timer_waiting() {
     #[derive(Default)]

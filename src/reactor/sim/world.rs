@@ -187,6 +187,7 @@ fn budgets(rng: &mut Rng, limits: Limits) -> Limits {
         read_budget: pick(&[150, 4_000, 262_144, 262_144]),
         flush_budget: pick(&[150, 4_000, 1_048_576]),
         inbox_budget: pick(&[1, 1_024]),
+        expire_budget: pick(&[1, 1_024]),
         scratch_bytes: pick(&[512, 4_096, 65_536]),
         cork_bytes: pick(&[512, 4_096, 65_536]),
         ..limits
