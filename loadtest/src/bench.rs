@@ -76,14 +76,15 @@ pub fn run(args: &cli::BenchPeers) -> Result<ExitCode, Failure> {
     }
     let loads = cells::named(&args.cells)?;
     let text = markdown::read(&args.out)?;
+    let earlier = earlier(&args.out);
     if args.build {
         build(&args.peers);
     }
     let rows = peers::rows(&args.peers, &args.tidegate, &args.only)?;
     let mut bench = Bench::new(args, rows, loads)?;
-    let interrupted = bench.measure(&text)?;
+    let interrupted = bench.measure(&text, earlier.as_ref())?;
     let mut document = bench.document(interrupted);
-    write(&mut document, &args.out, &text)?;
+    write(&mut document, &args.out, &text, earlier.as_ref())?;
     print(&markdown::tables(&document))?;
     Ok(if interrupted { ExitCode::from(1) } else { ExitCode::SUCCESS })
 }
@@ -98,12 +99,16 @@ fn build(peers: &Path) {
     }
 }
 
-/// Writes the document, with the cells of an earlier one in the same folder that were not measured again.
-fn write(document: &mut Document, out: &Path, text: &str) -> Result<(), Failure> {
+/// The document of an earlier run in the same folder, if there is one that can be read.
+fn earlier(out: &Path) -> Option<Document> {
+    serde_json::from_str(&std::fs::read_to_string(out.join("benchmarks.json")).ok()?).ok()
+}
+
+/// Writes the document, with the cells of an earlier one that were not measured again.
+fn write(document: &mut Document, out: &Path, text: &str, earlier: Option<&Document>) -> Result<(), Failure> {
     let names: Vec<&str> = LOADS.iter().map(|load| load.name).collect();
-    let earlier = std::fs::read_to_string(out.join("benchmarks.json"));
-    if let Some(earlier) = earlier.ok().and_then(|text| serde_json::from_str(&text).ok()) {
-        document.keep(&earlier, &names);
+    if let Some(earlier) = earlier {
+        document.keep(earlier, &names);
     }
     let json = serde_json::to_string_pretty(document)
         .map_err(|error| Failure::refused(format!("cannot write benchmarks.json: {error}")))?;
@@ -147,7 +152,7 @@ impl<'a> Bench<'a> {
     }
 
     /// Measures all rounds, and writes what there is after each; true when the user ended it.
-    fn measure(&mut self, text: &str) -> Result<bool, Failure> {
+    fn measure(&mut self, text: &str, earlier: Option<&Document>) -> Result<bool, Failure> {
         for round in 0..self.args.rounds {
             for load in 0..self.loads.len() {
                 self.rounds[load].iter_mut().for_each(|rounds| rounds.push(Vec::new()));
@@ -158,7 +163,7 @@ impl<'a> Bench<'a> {
                 }
             }
             if round + 1 < self.args.rounds {
-                write(&mut self.document(false), &self.args.out, text)?;
+                write(&mut self.document(false), &self.args.out, text, earlier)?;
             }
         }
         Ok(false)
@@ -267,9 +272,14 @@ impl<'a> Bench<'a> {
             generator_cpu: self.args.cpu.clone(),
             machine: machine::facts(),
             rows: self.rows.clone(),
-            cells: self.loads.iter().zip(&self.rounds).map(cell).collect(),
+            cells: self.loads.iter().zip(&self.rounds).filter(|(_, rounds)| met(rounds)).map(cell).collect(),
         }
     }
+}
+
+/// True when anything was tried under a load: a run that was ended before has nothing to say of it.
+fn met(rounds: &[Rounds]) -> bool {
+    rounds.iter().flatten().any(|turns| !turns.is_empty())
 }
 
 /// What a run is told, but for the server.
