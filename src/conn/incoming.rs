@@ -2,7 +2,8 @@
 //! (RFC 6455 §5.4, §5.5, §5.6).
 //!
 //! Refuses to know time, sockets and what is answered. Invariants: a declared length is judged before a byte of it is
-//! kept; the assembly grows with what has arrived; the events are the same for any cut of the bytes.
+//! kept; the assembly grows with what has arrived; the events are the same for any cut of the bytes, and whether they are
+//! copied to the assembly or read into it.
 
 use std::borrow::Cow;
 
@@ -144,12 +145,7 @@ impl Incoming {
             }
             return Ok(None);
         }
-        if kind == Kind::Text {
-            self.text.piece(piece.payload).map_err(|_| ProtocolError::BadText)?;
-            if last && !self.text.is_complete() {
-                return Err(ProtocolError::BadText);
-            }
-        }
+        check_text(&mut self.text, kind, piece.payload, last)?;
         if self.parts {
             if piece.payload.is_empty() && !last {
                 return Ok(None);
@@ -164,12 +160,48 @@ impl Incoming {
             self.finish();
             return Ok(Some(Arrival::Message(Message { kind, payload: Cow::Borrowed(piece.payload) })));
         }
-        self.keep(piece.payload);
-        Ok(last.then(|| {
-            let payload = Cow::Owned(std::mem::take(&mut self.assembly));
-            self.finish();
-            Arrival::Message(Message { kind, payload })
-        }))
+        self.grow(piece.payload.len());
+        self.assembly.extend_from_slice(piece.payload);
+        Ok(last.then(|| self.assembled(kind)))
+    }
+
+    fn assembled(&mut self, kind: Kind) -> Arrival<'static> {
+        let payload = Cow::Owned(std::mem::take(&mut self.assembly));
+        self.finish();
+        Arrival::Message(Message { kind, payload })
+    }
+
+    /// Makes a place behind what has been assembled for the bytes that come next, if they belong there as they are; returns
+    /// its length, at most `room`. Only where there is something, and for `least` at least: a few bytes are sooner copied.
+    pub fn make_place(&mut self, room: usize, least: usize) -> Option<usize> {
+        let len = room.min(usize::try_from(self.decoder.data_left()).unwrap_or(usize::MAX));
+        if self.parts || self.assembly.len() < least || len < least {
+            return None;
+        }
+        self.grow(len);
+        self.assembly.resize(self.assembly.len() + len, 0);
+        Some(len)
+    }
+
+    /// The place of so many bytes that has just been made.
+    pub fn place(&mut self, len: usize) -> &mut [u8] {
+        let start = self.assembly.len().saturating_sub(len);
+        &mut self.assembly[start..]
+    }
+
+    /// The first `len` bytes of a place of `room` have come; the rest of it is given up.
+    pub fn arrived_in_place(
+        &mut self,
+        room: usize,
+        len: usize,
+    ) -> Result<Option<Arrival<'static>>, ProtocolError> {
+        let start = self.assembly.len().saturating_sub(room);
+        self.assembly.truncate(start + len);
+        let (Some(kind), 1..) = (self.kind, len) else { return Ok(None) };
+        let Some(piece) = self.decoder.piece_in_place(&mut self.assembly[start..]) else { return Ok(None) };
+        let last = piece.last && piece.header.fin;
+        check_text(&mut self.text, kind, piece.payload, last)?;
+        Ok(last.then(|| self.assembled(kind)))
     }
 
     fn open_frame(
@@ -200,16 +232,15 @@ impl Incoming {
         Ok(())
     }
 
-    /// Appends to the assembly, which grows to [`GROWTH`] times what has arrived but never beyond the length that has been
-    /// declared.
-    fn keep(&mut self, bytes: &[u8]) {
-        let needed = self.assembly.len() + bytes.len();
+    /// Makes room in the assembly for `len` bytes more. It grows to [`GROWTH`] times what has arrived but never beyond the
+    /// length that has been declared.
+    fn grow(&mut self, len: usize) {
+        let needed = self.assembly.len() + len;
         if needed > self.assembly.capacity() {
             let declared = usize::try_from(self.declared).unwrap_or(usize::MAX);
             let wanted = (GROWTH * needed).min(declared).max(needed);
             self.assembly.reserve_exact(wanted - self.assembly.len());
         }
-        self.assembly.extend_from_slice(bytes);
     }
 
     fn finish(&mut self) {
@@ -221,6 +252,17 @@ impl Incoming {
         self.parts = false;
         self.assembly = Vec::new();
     }
+}
+
+/// RFC 6455 §8.1, at the first byte that breaks the rule.
+fn check_text(text: &mut Utf8Check, kind: Kind, piece: &[u8], last: bool) -> Result<(), ProtocolError> {
+    if kind == Kind::Text {
+        text.piece(piece).map_err(|_| ProtocolError::BadText)?;
+        if last && !text.is_complete() {
+            return Err(ProtocolError::BadText);
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -29,6 +29,9 @@ use crate::wire::frame::{self, Header, Opcode, Role};
 use crate::wire::head::{HeadError, HeadLimits, HeadScanner};
 use crate::wire::{mask, utf8};
 
+/// A message is read to where it stays once this part of the read buffer's size has come of it, and as much is to come.
+const PLACE_SHARE: usize = 4;
+
 /// What the loop lends a connection for one call.
 #[derive(Debug)]
 pub struct Loan<'a> {
@@ -430,6 +433,48 @@ impl Connection {
         if !incoming.is_idle() {
             self.received = Some(kept.unwrap_or_else(|| Box::new(Received::Frames(fresh))));
         }
+        self.event(arrival, loan)
+    }
+
+    /// Makes a place for bytes that come next, if they belong to a long message as they are; see [`Incoming::make_place`].
+    pub fn make_place(&mut self, room: usize, limits: &Limits) -> Option<usize> {
+        match self.received.as_deref_mut() {
+            Some(Received::Frames(incoming)) if self.phase == Phase::Open => {
+                incoming.make_place(room, limits.scratch_bytes / PLACE_SHARE)
+            }
+            _ => None,
+        }
+    }
+
+    /// The place of so many bytes that has just been made.
+    pub fn place(&mut self, len: usize) -> &mut [u8] {
+        match self.received.as_deref_mut() {
+            Some(Received::Frames(incoming)) => incoming.place(len),
+            _ => &mut [],
+        }
+    }
+
+    /// What comes of `len` bytes in a place of `room`.
+    pub fn arrived_in_place(
+        &mut self,
+        room: usize,
+        len: usize,
+        loan: &mut Loan<'_>,
+    ) -> Option<Event<'static>> {
+        let Some(Received::Frames(incoming)) = self.received.as_deref_mut() else { return None };
+        let arrival = incoming.arrived_in_place(room, len);
+        if incoming.is_idle() {
+            self.received = None;
+        }
+        self.event(arrival, loan)
+    }
+
+    /// What follows from an arrival: control frames are answered here.
+    fn event<'b>(
+        &mut self,
+        arrival: Result<Option<Arrival<'b>>, ProtocolError>,
+        loan: &mut Loan<'_>,
+    ) -> Option<Event<'b>> {
         match arrival {
             Ok(None) => None,
             Ok(Some(Arrival::Message(message))) => Some(Event::Message(message)),

@@ -113,6 +113,7 @@ impl Hub {
 
     /// True when a recipient's share may be written at once, for nothing waits before it. Else it has been queued, or
     /// the recipient is not open any more.
+    #[inline]
     pub fn takes_broadcast(&mut self, index: u32, broadcast: &Broadcast) -> bool {
         let slot = &self.slots.0[index as usize];
         if slot.conn.phase != Phase::Open {
@@ -127,6 +128,7 @@ impl Hub {
 
     /// `len` bytes of a recipient's share have been written; if that is not all, the rest is queued, until the kernel
     /// can take more where it is `blocked`.
+    #[inline]
     pub fn broadcast_sent(&mut self, index: u32, broadcast: &Broadcast, len: usize, blocked: bool) {
         self.stats.bytes_out += len as u64;
         if len == broadcast.bytes().len() {

@@ -13,6 +13,7 @@ pub mod exchange;
 pub mod handler;
 pub mod http;
 pub mod outgoing;
+pub mod place;
 pub mod stats;
 pub mod topics;
 
@@ -303,6 +304,11 @@ impl Hub {
     /// Bytes came from a peer, the last that the kernel held if `drained`: makes events of them and calls the
     /// application.
     pub fn received(&mut self, index: u32, bytes: &mut [u8], drained: bool, app: &mut dyn Handler) {
+        self.note_received(index, bytes.len(), drained);
+        self.feed(index, bytes, app);
+    }
+
+    fn note_received(&mut self, index: u32, len: usize, drained: bool) {
         let slot = &mut self.slots.0[index as usize];
         // The stream's end may lie behind them.
         if drained && !slot.marks.has(Marks::READ_CLOSED) {
@@ -310,8 +316,7 @@ impl Hub {
         }
         slot.conn.last_seen = self.tick;
         slot.conn.flags.set(Flags::PINGED, false);
-        self.stats.bytes_in += bytes.len() as u64;
-        self.feed(index, bytes, app);
+        self.stats.bytes_in += len as u64;
     }
 
     /// Goes on with what was kept while a request was with the application, the backlog was high, or reading was paused.

@@ -450,9 +450,16 @@ impl<I: Io> Reactor<I> {
                 self.hub.mark_ready(index);
                 break;
             }
-            let room = self.scratch.len().min(budget);
+            let most = self.scratch.len().min(budget);
             self.hub.stats.reads += 1;
-            match self.io.read(index, &mut self.scratch[..room]) {
+            let (place, room, result) = match self.hub.place(index, most) {
+                Some(place) => (true, place.len(), self.io.read(index, place)),
+                None => (false, most, self.io.read(index, &mut self.scratch[..most])),
+            };
+            if place && !matches!(result, Ok(1..)) {
+                self.hub.received_in_place(index, room, 0, false, app);
+            }
+            match result {
                 Ok(0) => {
                     self.note_drained(index);
                     self.hub.end_of_stream(index);
@@ -462,7 +469,11 @@ impl<I: Io> Reactor<I> {
                     self.hub.stats.reads_full += u64::from(len == room);
                     // A read that came back short has drained the socket.
                     let drained = len < room && self.hub.limits.short_read_rule;
-                    self.hub.received(index, &mut self.scratch[..len], drained, app);
+                    if place {
+                        self.hub.received_in_place(index, room, len, drained, app);
+                    } else {
+                        self.hub.received(index, &mut self.scratch[..len], drained, app);
+                    }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.hub.stats.reads_empty += 1;
@@ -539,16 +550,19 @@ impl<I: Io> Reactor<I> {
 
     /// Writes what is the same for many to all who can take it; the others' share is queued.
     fn broadcast(&mut self) {
-        while let Some(broadcast) = self.hub.next_broadcast() {
-            self.write_to_all(broadcast);
+        while self.hub.has_broadcast()
+            && let Some(broadcast) = self.hub.next_broadcast()
+        {
+            self.write_to_all(&broadcast);
+            self.hub.end_broadcast(broadcast);
         }
     }
 
-    fn write_to_all(&mut self, broadcast: Broadcast) {
+    fn write_to_all(&mut self, broadcast: &Broadcast) {
         let bytes = broadcast.bytes();
         let offered = &bytes[..bytes.len().min(self.hub.limits.flush_budget)];
         for &index in &broadcast.recipients {
-            if !self.hub.takes_broadcast(index, &broadcast) {
+            if !self.hub.takes_broadcast(index, broadcast) {
                 continue;
             }
             self.hub.stats.writes += 1;
@@ -559,13 +573,12 @@ impl<I: Io> Reactor<I> {
                     continue;
                 }
             };
-            self.hub.broadcast_sent(index, &broadcast, len, blocked);
+            self.hub.broadcast_sent(index, broadcast, len, blocked);
             if blocked {
                 self.hub.stats.writes_short += 1;
                 self.want_write(index, true);
             }
         }
-        self.hub.end_broadcast(broadcast);
     }
 
     fn flush_peer(&mut self, index: u32, app: &mut dyn Handler) {
@@ -655,6 +668,7 @@ impl<I: Io> Reactor<I> {
 
 /// What the kernel said to a write of `offered` bytes: how many it took and whether it takes no more for now, or how the
 /// connection has failed.
+#[inline]
 fn taken(offered: usize, result: std::io::Result<usize>) -> Result<(usize, bool), ErrorKind> {
     match result.map_err(|error| error.kind()) {
         Ok(len) => Ok((len, len < offered)),

@@ -175,13 +175,15 @@ impl Header {
 
 /// Appends one frame to `out`, masked when `key` is given.
 pub fn append(out: &mut Vec<u8>, fin: bool, opcode: Opcode, payload: &[u8], key: Option<[u8; 4]>) {
+    if let (None, short @ 0..126) = (key, payload.len()) {
+        // What a server mostly sends. A header of known length is written by one instruction, not by a call.
+        out.reserve(2 + short);
+        out.extend_from_slice(&[u8::from(fin) << 7 | opcode as u8, short as u8]);
+        return out.extend_from_slice(payload);
+    }
     let (header, len) = Header { fin, opcode, key, len: payload.len() as u64 }.encode();
     out.reserve(len + payload.len());
-    // A copy of known length is one instruction, of unknown length a call.
-    match header {
-        [first, second, ..] if len == 2 => out.extend_from_slice(&[first, second]),
-        _ => out.extend_from_slice(&header[..len]),
-    }
+    out.extend_from_slice(&header[..len]);
     let start = out.len();
     out.extend_from_slice(payload);
     if let Some(key) = key {
@@ -273,6 +275,11 @@ impl FrameDecoder {
             self.open = Some((header, left));
             return Ok(None);
         }
+        Ok(Some(self.piece(header, left, first, input)))
+    }
+
+    /// The piece at the beginning of `input` of a frame of which so much is still to come.
+    fn piece<'b>(&mut self, header: Header, left: u64, first: bool, input: &mut Input<'b>) -> Piece<'b> {
         let payload = input.take(usize::try_from(left).unwrap_or(usize::MAX));
         let mut rest = header;
         if let Some(key) = header.key {
@@ -283,7 +290,23 @@ impl FrameDecoder {
         if left > 0 {
             self.open = Some((rest, left));
         }
-        Ok(Some(Piece { header, payload, first, last: left == 0 }))
+        Piece { header, payload, first, last: left == 0 }
+    }
+
+    /// How much of a data frame that has begun is still to come; zero between two frames and within others.
+    pub fn data_left(&self) -> u64 {
+        match &self.open {
+            Some((header, left)) if !header.opcode.is_control() => *left,
+            _ => 0,
+        }
+    }
+
+    /// The next piece of the frame that is arriving, where it has been put in its place already. No more of `payload` is
+    /// taken than is still to come of that frame.
+    pub fn piece_in_place<'b>(&mut self, payload: &'b mut [u8]) -> Option<Piece<'b>> {
+        let input = &mut Input::new(payload);
+        let (header, left) = self.open.take()?;
+        Some(self.piece(header, left, false, input))
     }
 
     /// Completes the header from `input`; true when a frame has been opened.

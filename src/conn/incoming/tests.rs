@@ -13,18 +13,39 @@ const RULES: Rules = Rules {
     discard: false,
 };
 
-/// Arrivals as text, so that lent and owned ones compare.
+/// Arrivals as text, so that lent and owned ones compare: the same whether long messages are copied to where they stay or
+/// read into it, `least` bytes at a time or more.
 fn arrivals(bytes: &[u8], cuts: &[usize], rules: &Rules) -> Vec<String> {
+    let copied = arrivals_with(bytes, cuts, rules, usize::MAX);
+    for least in [1, 2, 50] {
+        assert_eq!(arrivals_with(bytes, cuts, rules, least), copied, "{least} at {cuts:?}");
+    }
+    copied
+}
+
+fn arrivals_with(bytes: &[u8], cuts: &[usize], rules: &Rules, least: usize) -> Vec<String> {
     let mut incoming = Incoming::default();
     let mut seen = Vec::new();
     let mut start = 0;
     for &end in cuts.iter().chain([&bytes.len()]) {
         let mut part = bytes[start..end].to_vec();
         start = end;
-        let mut input = Input::new(&mut part);
+        let mut rest = part.as_mut_slice();
         loop {
-            match incoming.next(&mut input, rules) {
-                Ok(None) => break,
+            // As from a socket that may have more to give than it has at this moment.
+            let (arrival, left) = if let Some(room) = incoming.make_place(rest.len() + 3, least) {
+                let (here, left) = rest.split_at_mut(room.min(rest.len()));
+                incoming.place(room)[..here.len()].copy_from_slice(here);
+                (incoming.arrived_in_place(room, here.len()), left)
+            } else {
+                let mut input = Input::new(rest);
+                let arrival = incoming.next(&mut input, rules);
+                (arrival, input.take(usize::MAX))
+            };
+            rest = left;
+            match arrival {
+                Ok(None) if rest.is_empty() => break,
+                Ok(None) => {}
                 Ok(Some(Arrival::Message(m))) => seen.push(format!("{:?} {:?}", m.kind(), m.as_bytes())),
                 Ok(Some(Arrival::Part(p))) => seen.push(format!("part {:?} {} {}", p.bytes, p.first, p.last)),
                 Ok(Some(Arrival::Ping(payload))) => seen.push(format!("ping {payload:?}")),

@@ -1,0 +1,41 @@
+//! The way of a long message's bytes: from the kernel to where they stay, without the loop's read buffer between.
+//!
+//! Refuses to know sockets. Invariant: a place is made, filled and settled within one read of one peer, and nothing else
+//! happens to the connection meanwhile.
+
+use super::Hub;
+use super::handler::Handler;
+
+impl Hub {
+    /// Where the bytes that come next from a peer are to be put, `room` at the most, if they have a place of their own.
+    /// What has come is told to [`Hub::received_in_place`], also where it is nothing.
+    #[inline]
+    pub fn place(&mut self, index: u32, room: usize) -> Option<&mut [u8]> {
+        // With most reads nothing has been begun.
+        self.slots.0[index as usize].conn.received.as_ref()?;
+        self.make_place(index, room)
+    }
+
+    fn make_place(&mut self, index: u32, room: usize) -> Option<&mut [u8]> {
+        self.make_room(index, room);
+        let len = self.with(index, |conn, loan| conn.make_place(room, loan.limits))?;
+        Some(self.slots.0[index as usize].conn.place(len))
+    }
+
+    /// The first `len` bytes of a place of `room` have come, the last that the kernel held if `drained`.
+    pub fn received_in_place(
+        &mut self,
+        index: u32,
+        room: usize,
+        len: usize,
+        drained: bool,
+        app: &mut dyn Handler,
+    ) {
+        if len > 0 {
+            self.note_received(index, len, drained);
+        }
+        if let Some(event) = self.with(index, |conn, loan| conn.arrived_in_place(room, len, loan)) {
+            self.dispatch(index, event, app);
+        }
+    }
+}
