@@ -32,6 +32,7 @@
 //! | feature | what it adds |
 //! |---|---|
 //! | `client` | `Context::connect`: connections to other servers through the same loop |
+//! | `tls` | `wss://` in both roles: `ServerTls`, and with `client` also `ClientTls` |
 //! | `log` | messages about the loop's own troubles through the `log` crate |
 //! | `sim` | the same loop over a simulated network, for this project's own benches and fuzz targets |
 //! | `program` | what the programs of this project share; not part of the API |
@@ -54,8 +55,12 @@ pub use api::config::{Config, ConfigError, Field, Limits, SocketOptions, Unit, V
 pub use api::router::Router;
 pub use api::server::{Error, Server};
 pub use conn::closed::{By, Cause, Closed};
-pub use conn::error::ProtocolError;
+pub use conn::error::{ProtocolError, TlsError};
 pub use conn::message::{Kind, Message, Part};
+#[cfg(all(feature = "tls", feature = "client"))]
+pub use conn::tls::ClientTls;
+#[cfg(feature = "tls")]
+pub use conn::tls::{Identity, ServerTls, TlsSession, TlsSetupError, TlsVersion};
 pub use ground::id::{ConnId, ConnMap};
 #[cfg(feature = "client")]
 pub use hub::client::{Connect, ConnectError, InvalidRequest};

@@ -6,6 +6,8 @@
 use std::fmt;
 use std::time::Duration;
 
+#[cfg(feature = "tls")]
+use crate::conn::tls::ServerTls;
 pub use crate::ground::limits::Limits;
 use crate::ground::limits::{Bytes, Count, Flag, Length, Time};
 use crate::with_limits;
@@ -136,6 +138,9 @@ pub struct Config {
     /// Origins that may open a WebSocket, such as `https://example.org`, compared without regard to letter case; when
     /// empty, every origin may, and requests without an `Origin` header always may. Over it: `403`.
     pub origins: Vec<String>,
+    /// Certificates and keys, where listeners shall speak TLS.
+    #[cfg(feature = "tls")]
+    pub tls: Option<ServerTls>,
 }
 
 macro_rules! builder {
@@ -243,6 +248,14 @@ impl Config {
         self
     }
 
+    /// Certificates and keys for TLS: `Server::bind` speaks it then, and `Server::listen_tls` can. (Feature `tls`.)
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(mut self, tls: ServerTls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
     /// Every setting that [`Config::set`] takes, limits first, in the order of the documentation.
     pub fn fields() -> impl Iterator<Item = Field> {
         LIMITS.iter().chain(SOCKET).map(|entry| entry.field)
@@ -301,6 +314,8 @@ impl Config {
             ("scratch_bytes", l.scratch_bytes, 512),
             ("cork_bytes", l.cork_bytes, 512),
             ("head_max", l.head_max, 256),
+            // One record must fit (RFC 8446 §5.2, RFC 5246 §6.2.3).
+            ("tls_handshake_max", l.tls_handshake_max, 18_437),
             // A control frame with its header must fit into a fragment's place (RFC 6455 §5.5).
             ("fragment_bytes", l.fragment_bytes, 125),
         ];

@@ -3,3 +3,5 @@
 pub mod config;
 pub mod router;
 pub mod server;
+#[cfg(feature = "tls")]
+mod tls;

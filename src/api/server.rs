@@ -114,11 +114,20 @@ impl Server {
         let io = MioIo::new(config.limits.events_max, options).map_err(Error::Io)?;
         // The standard library seeds its hash maps from the system's entropy; that is all the entropy we need.
         let seed = RandomState::new().build_hasher().finish();
-        Ok(Server { reactor: Reactor::new(io, Hub::new(config.limits, config.origins, seed)) })
+        #[cfg_attr(
+            not(feature = "tls"),
+            expect(unused_mut, reason = "sessions are begun with what it is told")
+        )]
+        let mut hub = Hub::new(config.limits, config.origins, seed);
+        #[cfg(feature = "tls")]
+        if let Some(tls) = config.tls {
+            hub.set_tls(tls);
+        }
+        Ok(Server { reactor: Reactor::new(io, hub) })
     }
 
     /// A server that listens on the first of `addresses` that can be listened on; see [`Server::listen`] for more
-    /// listeners.
+    /// listeners. With `Config::tls` it speaks TLS there.
     ///
     /// # Errors
     /// When the configuration is not valid or no address can be listened on.
@@ -126,7 +135,7 @@ impl Server {
         let mut server = Server::new(config)?;
         let mut failure = Error::Address(io::ErrorKind::NotFound.into());
         for address in addresses.to_socket_addrs().map_err(Error::Address)? {
-            match server.listen(address) {
+            match server.listen_as_configured(address) {
                 Ok(_) => return Ok(server),
                 Err(error) => failure = error,
             }
@@ -134,12 +143,41 @@ impl Server {
         Err(failure)
     }
 
-    /// Adds a listener; returns its address, with the port that the system chose if it was 0. At most 63.
+    /// Adds a listener for plain connections, whatever `Config::tls` says; returns its address, with the port that the
+    /// system chose if it was 0. At most 63.
     ///
     /// # Errors
     /// When the address cannot be listened on.
     pub fn listen(&mut self, address: SocketAddr) -> Result<SocketAddr, Error> {
         self.reactor.io().listen(address).map_err(|source| Error::Listen { address, source })
+    }
+
+    /// Adds a listener whose peers speak TLS (`https://`, `wss://`); returns its address. It counts among the 63.
+    /// (Feature `tls`.)
+    ///
+    /// # Errors
+    /// When there is no `Config::tls` to begin sessions with, or the address cannot be listened on.
+    #[cfg(feature = "tls")]
+    pub fn listen_tls(&mut self, address: SocketAddr) -> Result<SocketAddr, Error> {
+        if !self.reactor.hub().has_tls() {
+            let missing = "there is no certificate to show; give one with Config::tls";
+            let source = io::Error::new(io::ErrorKind::InvalidInput, missing);
+            return Err(Error::Listen { address, source });
+        }
+        let listener = crate::reactor::io::Io::listeners(self.reactor.io());
+        let local = self.listen(address)?;
+        self.reactor.listen_tls(listener);
+        Ok(local)
+    }
+
+    #[cfg(feature = "tls")]
+    fn listen_as_configured(&mut self, address: SocketAddr) -> Result<SocketAddr, Error> {
+        if self.reactor.hub().has_tls() { self.listen_tls(address) } else { self.listen(address) }
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn listen_as_configured(&mut self, address: SocketAddr) -> Result<SocketAddr, Error> {
+        self.listen(address)
     }
 
     /// The address of the first listener.

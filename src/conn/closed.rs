@@ -5,7 +5,7 @@
 use std::fmt;
 use std::io::ErrorKind;
 
-use super::error::ProtocolError;
+use super::error::{ProtocolError, TlsError};
 use crate::wire::body::BodyError;
 use crate::wire::head::HeadError;
 
@@ -30,8 +30,12 @@ pub enum Cause {
     Answered,
     /// The peer's stream ended without a Close.
     EndOfStream,
+    /// The stream of a TLS session ended without a `close_notify`: something may be missing at its end (RFC 8446 §6.1).
+    Truncated,
     /// The connection failed: reset, refused, unreachable.
     Io(ErrorKind),
+    /// TLS failed, in the handshake or later; no code, and the text as the reason.
+    Tls(TlsError),
     /// The peer broke the WebSocket protocol.
     Protocol(ProtocolError),
     /// A request that cannot be one.
@@ -123,7 +127,9 @@ impl fmt::Display for Cause {
             Cause::Close => "closed",
             Cause::Answered => "answered",
             Cause::EndOfStream => "stream ended without a Close",
+            Cause::Truncated => "TLS stream ended without a close_notify",
             Cause::Io(kind) => return write!(f, "{kind}"),
+            Cause::Tls(error) => return write!(f, "{error}"),
             Cause::Protocol(error) => return write!(f, "{error}"),
             Cause::BadHead(error) => return write!(f, "{error}"),
             Cause::BadBody(error) => return write!(f, "{error}"),

@@ -1,6 +1,7 @@
-//! What a peer did wrong once the WebSocket is open, and the close code that it earns.
+//! What a peer did wrong once the WebSocket is open, and the close code that it earns; and what it did wrong in TLS,
+//! which earns it an alert.
 //!
-//! Misuse by the application is another type, in the hub. Invariant: every error has exactly one close code.
+//! Misuse by the application is another type, in the hub. Invariant: every protocol error has exactly one close code.
 
 use std::fmt;
 
@@ -73,3 +74,90 @@ impl fmt::Display for ProtocolError {
 }
 
 impl std::error::Error for ProtocolError {}
+
+/// How a TLS session failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TlsError {
+    /// The peer speaks HTTP on a port for TLS; it has been told so in HTTP.
+    PlainHttp,
+    /// What came is no TLS, or not as RFC 8446 and RFC 5246 have it.
+    Protocol,
+    /// A record that its key does not fit, because it was changed on the way or made so.
+    BadRecord,
+    /// A record longer than the protocol allows.
+    RecordTooLong,
+    /// More bytes of an unfinished handshake than `tls_handshake_max`.
+    TooLong,
+    /// The peer keeps on asking for another handshake within this one, which is refused.
+    Renegotiation,
+    /// No version, cipher suite, key exchange, signature or application protocol in common.
+    Incompatible,
+    /// The peer refused us with this alert (RFC 8446 §6).
+    Alert(u8),
+    /// The peer has shown no certificate where one is required.
+    NoCertificate,
+    /// The peer's certificate has expired.
+    CertificateExpired,
+    /// The peer's certificate is not valid yet.
+    CertificateNotYetValid,
+    /// The server's certificate is for another name.
+    CertificateName,
+    /// Nobody whom we trust vouches for the peer's certificate.
+    CertificateIssuer,
+    /// The peer's certificate is not acceptable for another reason.
+    Certificate,
+    /// The host is neither a DNS name nor an IP address, so no certificate could have it.
+    BadName,
+}
+
+impl TlsError {
+    /// The rule in a few words.
+    pub fn text(self) -> &'static str {
+        match self {
+            TlsError::PlainHttp => "plain HTTP on a port for TLS",
+            TlsError::Protocol => "no TLS, or broken TLS",
+            TlsError::BadRecord => "a TLS record that was changed on the way",
+            TlsError::RecordTooLong => "a TLS record longer than the protocol allows",
+            TlsError::TooLong => "a TLS handshake longer than tls_handshake_max",
+            TlsError::Renegotiation => "TLS renegotiation, which is refused",
+            TlsError::Incompatible => "no common TLS parameters",
+            TlsError::Alert(alert) => alert_text(alert),
+            TlsError::NoCertificate => "no client certificate where one is required",
+            TlsError::CertificateExpired => "the peer's certificate has expired",
+            TlsError::CertificateNotYetValid => "the peer's certificate is not valid yet",
+            TlsError::CertificateName => "the server's certificate is for another name",
+            TlsError::CertificateIssuer => "nobody trusted vouches for the peer's certificate",
+            TlsError::Certificate => "the peer's certificate is not acceptable",
+            TlsError::BadName => "the host is neither a DNS name nor an IP address",
+        }
+    }
+}
+
+/// The alerts that say something about what to do.
+fn alert_text(alert: u8) -> &'static str {
+    match alert {
+        40 => "the peer refused the TLS handshake",
+        42 | 43 | 46 => "the peer refused our certificate",
+        44 => "the peer refused our certificate as revoked",
+        45 => "the peer refused our certificate as expired",
+        48 => "the peer does not trust who issued our certificate",
+        70 => "the peer speaks no TLS version that we do",
+        112 => "the peer has no certificate for the name asked for",
+        116 => "the peer wants a client certificate",
+        120 => "the peer speaks no application protocol that we do",
+        _ => "the peer ended the session with a TLS alert",
+    }
+}
+
+impl fmt::Display for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())?;
+        match self {
+            TlsError::Alert(alert) => write!(f, " (alert {alert})"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for TlsError {}

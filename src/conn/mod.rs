@@ -10,6 +10,8 @@ pub mod incoming;
 pub mod message;
 pub mod outbox;
 pub mod phase;
+#[cfg(feature = "tls")]
+pub mod tls;
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -102,6 +104,8 @@ impl Flags {
     pub const PAUSED: u16 = 1 << 9;
     /// As a client we want back what we sent: the answer's key is not verified, and frames must come masked.
     pub const UNCHECKED: u16 = 1 << 10;
+    /// Between the socket and us is TLS, whose session the hub has. A build without it has no such bit.
+    pub const TLS: u16 = if cfg!(feature = "tls") { 1 << 15 } else { 0 };
 
     /// True when any of `bits` is set.
     pub fn has(self, bits: u16) -> bool {

@@ -40,6 +40,9 @@ macro_rules! with_limits {
             accept_budget: Count = 256;
             /// Connections begun per turn of the loop; the rest wait for the next turn.
             dial_budget: Count = 256;
+            /// Connections whose TLS handshake is worked on per turn; the others wait for the next turn. A step takes around a
+            /// tenth of a millisecond, during which nobody else is served.
+            tls_handshake_budget: Count = 32;
             /// Bytes read from one connection per turn; the rest waits for the next turn.
             read_budget: Bytes = 256 * 1024;
             /// Bytes written to one connection per turn; the rest waits for the next turn.
@@ -69,6 +72,9 @@ macro_rules! with_limits {
 
             /// Bytes of an HTTP head (request line and header fields). Over it: `431`.
             head_max: Bytes = 8 * 1024;
+            /// Bytes kept of an unfinished TLS handshake, certificates of the client included, or of an unfinished record.
+            /// Over it the connection is closed.
+            tls_handshake_max: Bytes = 32 * 1024;
             /// Bytes of a request target. Over it: `414`.
             target_max: Bytes = 4 * 1024;
             /// Header fields of a request. Over it: `431`.

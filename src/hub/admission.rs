@@ -96,6 +96,17 @@ impl Hub {
     /// Decides on a peer that has just connected.
     pub fn admit(&mut self, peer: SocketAddr) -> Admission {
         self.stats.accepted += 1;
+        let Some(refused) = self.refusal(peer) else { return Admission::Admit(self.welcome(peer)) };
+        *refused += 1;
+        if self.stats.refusing as usize >= self.limits.refusals_max {
+            self.stats.refused_silently += 1;
+            return Admission::Drop;
+        }
+        Admission::Admit(self.refuse())
+    }
+
+    /// The counter of the limit that keeps a peer out, if one does.
+    pub(super) fn refusal(&mut self, peer: SocketAddr) -> Option<&mut u64> {
         let held = self.slots.0.len() - self.stats.refusing as usize;
         let refused = if held >= self.limits.connections_max {
             &mut self.stats.refused_connections
@@ -106,17 +117,12 @@ impl Hub {
         } else if !self.rate.allow(self.now, self.limits.accepts_per_second_max) {
             &mut self.stats.refused_rate
         } else {
-            return Admission::Admit(self.welcome(peer));
+            return None;
         };
-        *refused += 1;
-        if self.stats.refusing as usize >= self.limits.refusals_max {
-            self.stats.refused_silently += 1;
-            return Admission::Drop;
-        }
-        Admission::Admit(self.refuse())
+        Some(refused)
     }
 
-    fn welcome(&mut self, peer: SocketAddr) -> u32 {
+    pub(super) fn welcome(&mut self, peer: SocketAddr) -> u32 {
         let source = self.sources.add(peer.ip());
         let index = self.insert(Role::Server, source);
         let slot = &mut self.slots.0[index as usize];

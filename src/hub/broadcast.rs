@@ -131,10 +131,15 @@ impl Hub {
     #[inline]
     pub fn broadcast_sent(&mut self, index: u32, broadcast: &Broadcast, len: usize, blocked: bool) {
         self.stats.bytes_out += len as u64;
-        if len == broadcast.bytes().len() {
+        let whole = len == broadcast.bytes().len();
+        if whole && !blocked {
             return self.count_broadcast(broadcast);
         }
         self.slots.0[index as usize].marks.set(Marks::BLOCKED, blocked);
+        if whole {
+            // What the kernel did not take waits behind TLS.
+            return self.count_broadcast(broadcast);
+        }
         self.queue_broadcast(index, broadcast, len);
     }
 

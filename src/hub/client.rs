@@ -9,7 +9,10 @@ use super::context::Context;
 use super::handler::Handler;
 use super::{Hub, Marks, NOBODY};
 use crate::conn::closed::{By, Cause, Closed};
+use crate::conn::error::TlsError;
 use crate::conn::phase::Phase;
+#[cfg(feature = "tls")]
+use crate::conn::tls::ClientTls;
 use crate::conn::{Asked, Flags, head_limits};
 use crate::ground::id::ConnId;
 use crate::wire::frame::Role;
@@ -33,6 +36,8 @@ pub struct Connect {
     protocols: Vec<String>,
     headers: Vec<(String, String)>,
     unchecked: bool,
+    #[cfg(feature = "tls")]
+    tls: Option<ClientTls>,
 }
 
 impl Connect {
@@ -46,6 +51,8 @@ impl Connect {
             protocols: Vec::new(),
             headers: Vec::new(),
             unchecked: false,
+            #[cfg(feature = "tls")]
+            tls: None,
         }
     }
 
@@ -69,6 +76,18 @@ impl Connect {
     #[must_use]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// Speaks TLS with the server, as `wss://` does. The host without its port is the name that is asked for and must be in
+    /// the certificate; `Host` wants the port unless it is 443. (Feature `tls`.)
+    ///
+    /// `on_connect` comes before the TLS handshake, `on_open` after both, and then `Context::tls` says what came of it. One
+    /// that fails ends with `Cause::Tls`, and the reason says why.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(mut self, tls: ClientTls) -> Self {
+        self.tls = Some(tls);
         self
     }
 
@@ -103,6 +122,8 @@ pub enum ConnectError {
     Invalid(InvalidRequest),
     /// `connections_max` connections are held.
     TooManyConnections,
+    /// No TLS session could be begun: the host is no name that a certificate could have.
+    Tls(TlsError),
     /// The loop is shutting down.
     ShuttingDown,
 }
@@ -112,6 +133,7 @@ impl std::fmt::Display for ConnectError {
         match self {
             ConnectError::Invalid(error) => write!(f, "{error}"),
             ConnectError::TooManyConnections => f.write_str("connections_max connections are held"),
+            ConnectError::Tls(error) => write!(f, "{error}"),
             ConnectError::ShuttingDown => f.write_str("the loop is shutting down"),
         }
     }
@@ -150,6 +172,11 @@ impl Hub {
         let mut request = Vec::new();
         write_upgrade_request(&mut request, &connect.host, &connect.target, &key, &protocols, fields)
             .map_err(ConnectError::Invalid)?;
+        #[cfg(feature = "tls")]
+        let session = match connect.tls.as_ref().map(|tls| tls.connect(&connect.host)).transpose() {
+            Ok(session) => session,
+            Err(error) => return Err(ConnectError::Tls(error)),
+        };
         let index = self.insert(Role::Client, NOBODY);
         self.reserve(index, request.capacity());
         let slot = &mut self.slots.0[index as usize];
@@ -162,6 +189,10 @@ impl Hub {
         self.stats.connected += 1;
         self.enter(index, self.limits.handshake_timeout);
         self.with(index, |conn, _| conn.outbox.get_or_insert_default().append(|out| *out = request));
+        #[cfg(feature = "tls")]
+        if let Some(session) = session {
+            self.veil(index, session);
+        }
         let id = self.id(index);
         let Connect { address, source, .. } = *connect;
         self.dials.push_back(Dial { index, generation: id.generation, address, source });

@@ -16,6 +16,8 @@ use crate::conn::Flags;
 use crate::conn::closed::{By, Cause, Closed};
 use crate::conn::message::{Kind, Message};
 use crate::conn::phase::Phase;
+#[cfg(feature = "tls")]
+use crate::conn::tls::TlsSession;
 use crate::ground::id::ConnId;
 
 /// The loop, lent to a callback: all of it, since the event that is being handled does not borrow it.
@@ -189,6 +191,13 @@ impl<'a> Context<'a> {
         if let Some(index) = self.hub.find(conn) {
             self.hub.slots.0[index as usize].conn.flags.set(Flags::PARTS, on);
         }
+    }
+
+    /// What is known of a connection's TLS session; `None` on a plain one, and until the TLS handshake is done. A request
+    /// that is being handled has it in `Request::tls`. (Feature `tls`.)
+    #[cfg(feature = "tls")]
+    pub fn tls(&self, conn: ConnId) -> Option<TlsSession<'_>> {
+        self.hub.find(conn).and_then(|index| self.hub.tls_session(index))
     }
 
     /// True while the WebSocket is open: neither side has begun to close it.

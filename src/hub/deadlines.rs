@@ -108,7 +108,7 @@ impl Hub {
     /// Gives a peer that is still taking what is queued `backlog_grace` more, once; false when it has had that.
     fn extend(&mut self, index: u32) -> bool {
         let slot = &self.slots.0[index as usize];
-        let extends = slot.conn.backlog() > 0 && !slot.marks.has(Marks::OVERDUE);
+        let extends = self.unsent(index) && !slot.marks.has(Marks::OVERDUE);
         if extends {
             self.enter(index, self.limits.backlog_grace);
             self.slots.0[index as usize].marks.set(Marks::OVERDUE, true);
@@ -229,7 +229,7 @@ impl Hub {
             return;
         }
         let slot = &self.slots.0[index as usize];
-        let unanswered = slot.conn.phase == Phase::Closing || slot.conn.backlog() > 0;
+        let unanswered = slot.conn.phase == Phase::Closing || self.unsent(index);
         let counter = if slot.conn.flags.has(Flags::SHUT) {
             &mut self.stats.cut_linger_timeout
         } else {

@@ -6,6 +6,8 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 
+#[cfg(feature = "tls")]
+use crate::conn::tls::TlsSession;
 use crate::wire::handshake::{self, Extension};
 use crate::wire::head::RequestHead;
 
@@ -16,6 +18,8 @@ pub struct Request<'a> {
     pub(crate) body: &'a [u8],
     pub(crate) peer: SocketAddr,
     pub(crate) websocket: bool,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<TlsSession<'a>>,
 }
 
 impl<'a> Request<'a> {
@@ -79,6 +83,13 @@ impl<'a> Request<'a> {
     /// The peer's address.
     pub fn peer(&self) -> SocketAddr {
         self.peer
+    }
+
+    /// The TLS session that the request came by: version, name asked for, certificates of the client; `None` on a plain
+    /// connection. (Feature `tls`.)
+    #[cfg(feature = "tls")]
+    pub fn tls(&self) -> Option<TlsSession<'a>> {
+        self.tls
     }
 }
 

@@ -12,6 +12,8 @@ use super::outgoing::Sent;
 use super::{HEADERS_ROOM, Hub, Marks};
 use crate::conn::closed::{By, Cause, Closed};
 use crate::conn::phase::{Phase, Trigger};
+#[cfg(feature = "tls")]
+use crate::conn::tls::TlsSession;
 use crate::conn::{Flags, Http, Stream, head_limits};
 use crate::ground::id::ConnId;
 use crate::wire::body::{BodyDecoder, write_chunk, write_last_chunk};
@@ -96,8 +98,21 @@ impl Hub {
         self.stats.requests += 1;
         self.scope = 0;
         let id = self.id(index);
-        let request = Request { head, body, peer, websocket: key.is_some() };
+        #[cfg(feature = "tls")]
+        let tls = self.lend_tls(index);
+        let request = Request {
+            head,
+            body,
+            peer,
+            websocket: key.is_some(),
+            #[cfg(feature = "tls")]
+            tls: tls.as_deref().map(TlsSession),
+        };
         let reply = app.on_request(&mut Context::new(self), id, &request);
+        #[cfg(feature = "tls")]
+        if let Some(tls) = tls {
+            self.give_tls(index, tls);
+        }
         self.slots.0[index as usize].scope = self.scope;
         // The application may have answered or closed already, by way of the context.
         if self.slots.0[index as usize].conn.phase != Phase::Reply {
@@ -326,6 +341,11 @@ impl Hub {
     pub(super) fn reject(&mut self, index: u32, status: u16, text: Cow<'static, str>, cause: Cause) {
         let closed = Closed::new(By::Server, cause);
         if self.slots.0[index as usize].conn.flags.has(Flags::CLIENT) {
+            return self.doom(index, closed, true);
+        }
+        // Before the session is established the peer could not read an answer either.
+        #[cfg(feature = "tls")]
+        if self.is_shaking(index) {
             return self.doom(index, closed, true);
         }
         let begun = self.http(index).is_some_and(|http| http.stream_begun);

@@ -20,6 +20,8 @@ pub mod topics;
 
 #[cfg(any(test, feature = "client"))]
 pub mod client;
+#[cfg(feature = "tls")]
+pub mod tls;
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -116,6 +118,8 @@ pub struct Hub {
     pinged: Vec<u32>,
     sources: Sources,
     rate: Rate,
+    #[cfg(feature = "tls")]
+    sessions: tls::Sessions,
     pub(crate) stats: Stats,
     memory: Ledger,
     rng: Rng,
@@ -168,6 +172,8 @@ impl Hub {
             pinged: Vec::new(),
             sources: Sources::default(),
             rate: Rate::default(),
+            #[cfg(feature = "tls")]
+            sessions: tls::Sessions::default(),
             stats: Stats::default(),
             memory: Ledger::default(),
             rng: Rng::new(seed),
@@ -356,24 +362,41 @@ impl Hub {
 
     /// The peer's stream is over.
     pub fn end_of_stream(&mut self, index: u32) {
+        #[cfg(feature = "tls")]
+        if self.is_tls(index) {
+            return self.end_of_tls(index);
+        }
+        self.end_of_stream_as(index, Cause::EndOfStream);
+    }
+
+    fn end_of_stream_as(&mut self, index: u32, cause: Cause) {
+        let unsent = self.unsent(index) || (self.corked == index && !self.cork.is_empty());
         let slot = &mut self.slots.0[index as usize];
         slot.conn.flags.set(Flags::PEER_DONE, true);
-        let unsent = slot.conn.backlog() > 0 || (self.corked == index && !self.cork.is_empty());
         match slot.conn.phase {
             // Half-close: a peer that has said all may still wait for what we have queued.
             Phase::Head | Phase::Ending if unsent => {
                 self.ending(index, Closed::new(By::Peer, Cause::Answered))
             }
             Phase::Open | Phase::Closing if unsent => {
-                self.ending(index, Closed::new(By::Peer, Cause::EndOfStream));
+                self.ending(index, Closed::new(By::Peer, cause));
             }
             Phase::Ending => self.finish(index),
             Phase::Head if slot.is_between_requests() => {
                 self.doom(index, Closed::new(By::Peer, Cause::Answered), false);
             }
             // Our Close is out and the peer ends its stream without one: RFC 6455 §7.1.5 calls that code 1006.
-            _ => self.doom(index, Closed::new(By::Peer, Cause::EndOfStream), false),
+            _ => self.doom(index, Closed::new(By::Peer, cause), false),
         }
+    }
+
+    /// True when bytes wait for the kernel to take them, or to be sealed before.
+    fn unsent(&self, index: u32) -> bool {
+        #[cfg(feature = "tls")]
+        if self.tls_waiting(index) > 0 {
+            return true;
+        }
+        self.slots.0[index as usize].conn.backlog() > 0
     }
 
     /// Reading or writing failed.
@@ -508,6 +531,10 @@ impl Hub {
             self.cork.clear();
             self.cork_sent = 0;
         }
+        #[cfg(feature = "tls")]
+        if reset {
+            self.drop_tls(index);
+        }
         self.wheel.cancel(&mut self.slots, index);
         self.slots.0[index as usize].marks.set(Marks::RESET, reset);
         self.doomed.push_back(index);
@@ -558,6 +585,8 @@ impl Hub {
         if slot.conn.flags.has(Flags::ANNOUNCED) {
             app.on_close(&mut Context::new(self), id, &closed);
         }
+        #[cfg(feature = "tls")]
+        self.drop_tls(index);
         let slot = self.slots.0.remove(index as usize);
         self.sources.release(slot.source);
         if self.slots.0.is_empty() && self.slots.0.capacity() > PLACES_KEPT {
@@ -566,6 +595,8 @@ impl Hub {
             (self.ready, self.spare) = Default::default();
             (self.dirty, self.doomed) = Default::default();
             self.pinged = Vec::new();
+            #[cfg(feature = "tls")]
+            self.sessions.shrink();
         }
         slot.marks.has(Marks::RESET)
     }
@@ -588,6 +619,14 @@ impl Hub {
                 "bytes that nobody will read: {slot:?}"
             );
             queued += backlog;
+            #[cfg(feature = "tls")]
+            {
+                let waiting = self.tls_waiting(index as u32);
+                let noted = waiting == 0 || slot.marks.has(Marks::DIRTY | Marks::BLOCKED);
+                assert!(noted || slot.conn.phase == Phase::Closed, "sealed and never written: {slot:?}");
+                queued += waiting;
+                charge += self.tls_charge(index as u32);
+            }
             waiting += usize::from(slot.conn.phase != Phase::Closed);
             charge += slot.conn.charge();
             open += u64::from(slot.marks.has(Marks::OPEN));
@@ -632,6 +671,8 @@ impl Hub {
         outboxes.clone().for_each(Outbox::check);
         let shared: std::collections::BTreeMap<_, _> = outboxes.flat_map(|outbox| outbox.shared()).collect();
         let gathered = self.gathered.charge();
+        #[cfg(feature = "tls")]
+        let own = own + self.slots.0.iter().map(|(index, _)| self.tls_charge(index as u32)).sum::<usize>();
         assert_eq!(self.memory.get(), own + gathered + shared.values().sum::<usize>(), "ledger");
     }
 }

@@ -241,7 +241,13 @@ impl Hub {
             .0
             .iter()
             .filter(|(_, slot)| slot.conn.phase != Phase::Closed)
-            .map(|(place, slot)| (slot.conn.backlog().max(slot.conn.charge()), place as u32))
+            .map(|(place, slot)| {
+                #[cfg(feature = "tls")]
+                let veiled = self.tls_charge(place as u32);
+                #[cfg(not(feature = "tls"))]
+                let veiled = 0;
+                (slot.conn.backlog().max(slot.conn.charge()) + veiled, place as u32)
+            })
             .filter(|&(debt, _)| debt > 0)
             .collect();
         debtors.sort_unstable_by(|a, b| b.cmp(a));
@@ -300,8 +306,23 @@ impl Hub {
         outbox.as_ref().map_or(0, |outbox| outbox.gather(cork, room, slices))
     }
 
+    /// True when bytes that TLS has made wait for `index`.
+    pub fn tls_waits(&self, index: u32) -> bool {
+        #[cfg(feature = "tls")]
+        return self.is_tls(index) && self.tls_waiting(index) > 0;
+        #[cfg(not(feature = "tls"))]
+        {
+            let _ = index;
+            false
+        }
+    }
+
     /// True when there is something to write to `index` now.
     pub fn has_outgoing(&self, index: u32) -> bool {
+        #[cfg(feature = "tls")]
+        if self.is_tls(index) {
+            return self.has_sealed(index);
+        }
         self.cork_waits(index) || self.slots.0[index as usize].conn.sendable() > 0
     }
 
@@ -311,7 +332,7 @@ impl Hub {
         let slot = &self.slots.0[index as usize];
         let plain = slot.conn.phase == Phase::Open
             && slot.conn.outbox.is_none()
-            && !slot.conn.flags.has(Flags::HIGH)
+            && !slot.conn.flags.has(Flags::HIGH | Flags::TLS)
             && !slot.marks.has(Marks::DIRTY | Marks::BLOCKED | Marks::WRITE_INTEREST | Marks::DRAIN_OWED)
             && (1..=self.limits.flush_budget).contains(&self.cork.len());
         (plain && self.corked == index).then_some(&self.cork)
@@ -327,6 +348,11 @@ impl Hub {
     /// `len` bytes of that have been written.
     pub fn sent(&mut self, index: u32, len: usize) {
         self.stats.bytes_out += len as u64;
+        self.advance(index, len);
+    }
+
+    /// `len` bytes of that are no longer to be written.
+    pub fn advance(&mut self, index: u32, len: usize) {
         let mut rest = len;
         if self.corked == index {
             let step = rest.min(self.cork.len() - self.cork_sent);
@@ -367,6 +393,10 @@ impl Hub {
         let low = self.limits.backlog_low;
         let slot = &mut self.slots.0[index as usize];
         let (backlog, sendable) = (slot.conn.backlog(), slot.conn.sendable());
+        // Before the handshake is done nothing can be sealed; then it is marked again.
+        #[cfg(feature = "tls")]
+        let blocked = blocked || sendable > 0 && self.is_shaking(index);
+        let slot = &mut self.slots.0[index as usize];
         slot.marks.set(Marks::DIRTY, false);
         slot.marks.set(Marks::BLOCKED, blocked);
         if sendable > 0 && !blocked {
@@ -415,6 +445,11 @@ impl Hub {
 
     /// Where all is said and written: end at once if that is clean, else shut our half and wait for the peer's end.
     fn after_last_byte(&mut self, index: u32) -> Next {
+        #[cfg(feature = "tls")]
+        if self.slots.0.contains(index as usize) && self.is_tls(index) && self.has_sealed(index) {
+            self.mark_dirty(index);
+            return Next::Stay;
+        }
         let Some(slot) = self.slots.0.get_mut(index as usize) else { return Next::Stay };
         if slot.conn.phase != Phase::Ending || slot.conn.backlog() > 0 {
             return Next::Stay;

@@ -17,6 +17,11 @@ impl Hub {
     }
 
     fn make_place(&mut self, index: u32, room: usize) -> Option<&mut [u8]> {
+        // What comes in TLS is opened first.
+        #[cfg(feature = "tls")]
+        if self.is_tls(index) {
+            return None;
+        }
         self.make_room(index, room);
         let len = self.with(index, |conn, loan| conn.make_place(room, loan.limits))?;
         Some(self.slots.0[index as usize].conn.place(len))

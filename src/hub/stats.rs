@@ -85,6 +85,10 @@ counters! {
     ended_by_application,
     /// Ended: stream over without a Close.
     ended_end_of_stream,
+    /// Ended: TLS stream over without a `close_notify`, nor a Close before it.
+    ended_truncated,
+    /// Ended: TLS failed, in the handshake or later.
+    ended_tls,
     /// Ended: I/O error.
     ended_io,
     /// Ended: protocol broken on an open WebSocket, or our opening handshake declined or answered wrongly.
@@ -149,6 +153,12 @@ counters! {
     fragmented_out,
     /// TLS handshakes begun on the plain port.
     tls_on_plain_port,
+    /// Requests in plain HTTP on a port for TLS.
+    plain_on_tls_port,
+    /// TLS handshakes completed, resumed ones included.
+    tls_handshakes,
+    /// Of these, resumed ones.
+    tls_resumed,
 
     /// Turns of the loop.
     turns,
@@ -180,6 +190,8 @@ counters! {
     budget_dial,
     /// Times more deadlines of connections were due than `expire_budget`.
     budget_expire,
+    /// Times a peer was put off by `tls_handshake_budget`.
+    budget_tls_handshake,
     /// Times the inbox was cut off by `inbox_budget`.
     budget_inbox,
     /// Times as many events came as `events_max` lets in.
@@ -194,6 +206,8 @@ impl Stats {
             Cause::Close | Cause::Answered if by == By::Peer => &mut self.ended_by_peer,
             Cause::Close | Cause::Answered => &mut self.ended_by_application,
             Cause::EndOfStream => &mut self.ended_end_of_stream,
+            Cause::Truncated => &mut self.ended_truncated,
+            Cause::Tls(_) => &mut self.ended_tls,
             Cause::Io(_) => &mut self.ended_io,
             Cause::Protocol(_) | Cause::BadAnswer | Cause::Declined(_) => &mut self.ended_protocol,
             Cause::BadHead(_) | Cause::BadBody(_) | Cause::Refused(_) => &mut self.ended_bad_request,

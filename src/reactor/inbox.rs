@@ -10,6 +10,8 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use super::io::Wake;
 use crate::conn::message::Message;
+#[cfg(feature = "tls")]
+use crate::conn::tls::ServerTls;
 use crate::ground::id::ConnId;
 
 /// Why a command was not taken.
@@ -44,6 +46,9 @@ pub enum Command {
     Close(ConnId, u16, String),
     /// Shut down gracefully.
     Shutdown,
+    /// Begin TLS sessions with this from here on.
+    #[cfg(feature = "tls")]
+    Tls(ServerTls),
 }
 
 impl Command {
@@ -53,6 +58,8 @@ impl Command {
             Command::Send(_, message) => message.len(),
             Command::Close(_, _, reason) => reason.len(),
             Command::Shutdown => 0,
+            #[cfg(feature = "tls")]
+            Command::Tls(_) => 0,
         }
     }
 }
@@ -117,6 +124,16 @@ impl Handle {
     /// [`HandleError::Full`] or [`HandleError::Stopped`].
     pub fn shutdown(&self) -> Result<(), HandleError> {
         self.put(Command::Shutdown)
+    }
+
+    /// Changes the certificates, keys and roots that TLS sessions are begun with. Those that are there stay; tickets given
+    /// out before count no more. (Feature `tls`.)
+    ///
+    /// # Errors
+    /// [`HandleError::Full`] or [`HandleError::Stopped`]; everything stays as it is.
+    #[cfg(feature = "tls")]
+    pub fn reload_tls(&self, tls: ServerTls) -> Result<(), HandleError> {
+        self.put(Command::Tls(tls))
     }
 
     fn put(&self, command: Command) -> Result<(), HandleError> {

@@ -11,11 +11,15 @@
 
 pub mod inbox;
 pub mod io;
+#[cfg(not(feature = "tls"))]
+mod plain;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 pub mod sys;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::io::{ErrorKind, IoSlice};
 use std::time::Duration;
@@ -79,6 +83,8 @@ pub struct Reactor<I: Io> {
     now: Duration,
     /// When the last event came.
     stirred: Duration,
+    #[cfg(feature = "tls")]
+    lent: tls::Lent,
 }
 
 impl<I: Io> Reactor<I> {
@@ -100,6 +106,8 @@ impl<I: Io> Reactor<I> {
             listening: true,
             now,
             stirred: now,
+            #[cfg(feature = "tls")]
+            lent: tls::Lent::default(),
             hub,
         }
     }
@@ -348,7 +356,7 @@ impl<I: Io> Reactor<I> {
         match self.io.accept(listener) {
             Ok((socket, peer)) => {
                 self.starved = false;
-                match self.hub.admit(peer) {
+                match self.admit(listener, peer) {
                     Admission::Drop => drop(socket),
                     Admission::Admit(index) => self.adopt(socket, index),
                 }
@@ -432,8 +440,9 @@ impl<I: Io> Reactor<I> {
     fn read_all(&mut self, app: &mut dyn Handler) {
         // Those that a callback makes ready wait for the next turn: nobody is served twice before all are served once.
         let ready = self.hub.take_ready();
+        self.begin_handshakes();
         for &index in &ready {
-            if self.hub.unmark_ready(index) {
+            if self.hub.unmark_ready(index) && !self.put_off(index) {
                 self.read_peer(index, app);
             }
         }
@@ -472,7 +481,7 @@ impl<I: Io> Reactor<I> {
                     if place {
                         self.hub.received_in_place(index, room, len, drained, app);
                     } else {
-                        self.hub.received(index, &mut self.scratch[..len], drained, app);
+                        self.received(index, len, drained, app);
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -490,7 +499,7 @@ impl<I: Io> Reactor<I> {
             return;
         }
         self.hub.tell_drained(index, app);
-        if self.hub.cork_waits(index) && !self.hub.limits.flush_per_turn {
+        if (self.hub.cork_waits(index) || self.hub.tls_waits(index)) && !self.hub.limits.flush_per_turn {
             self.flush_peer(index, app);
         } else {
             // What waits goes to the peer's backlog, and the peer on the list of those to be flushed.
@@ -533,6 +542,8 @@ impl<I: Io> Reactor<I> {
                 Command::Send(conn, message) => drop(cx.send(conn, message)),
                 Command::Close(conn, code, reason) => drop(cx.close(conn, code, &reason)),
                 Command::Shutdown => cx.shutdown(),
+                #[cfg(feature = "tls")]
+                Command::Tls(tls) => self.hub.set_tls(tls),
             }
         }
         self.hub.stats.budget_inbox += 1;
@@ -563,6 +574,11 @@ impl<I: Io> Reactor<I> {
         let offered = &bytes[..bytes.len().min(self.hub.limits.flush_budget)];
         for &index in &broadcast.recipients {
             if !self.hub.takes_broadcast(index, broadcast) {
+                continue;
+            }
+            #[cfg(feature = "tls")]
+            if self.hub.is_tls(index) {
+                self.broadcast_sealed(index, broadcast, offered);
                 continue;
             }
             self.hub.stats.writes += 1;
@@ -596,6 +612,11 @@ impl<I: Io> Reactor<I> {
             if budget == 0 {
                 self.hub.stats.budget_flush += 1;
                 break;
+            }
+            #[cfg(feature = "tls")]
+            if self.hub.is_tls(index) {
+                wrote = self.write_sealed(index, budget);
+                continue;
             }
             let (offered, result) = self.write_peer(index, budget);
             self.hub.stats.writes += 1;
@@ -656,6 +677,8 @@ impl<I: Io> Reactor<I> {
     fn bury_all(&mut self, app: &mut dyn Handler) {
         let mut any = false;
         while let Some(index) = self.hub.next_doomed() {
+            #[cfg(feature = "tls")]
+            self.part(index);
             let reset = self.hub.bury(index, app);
             self.io.close(index, reset);
             any = true;

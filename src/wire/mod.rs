@@ -7,3 +7,5 @@ pub mod handshake;
 pub mod head;
 pub mod mask;
 pub mod utf8;
+#[cfg(feature = "tls")]
+pub mod x509;

@@ -424,6 +424,8 @@ fn cause_name(why: &Closed) -> &'static str {
         (Cause::Close, _) => "closed by application",
         (Cause::Answered, _) => "answered",
         (Cause::EndOfStream, _) => "end of stream",
+        (Cause::Truncated, _) => "truncated",
+        (Cause::Tls(_), _) => "tls",
         (Cause::Io(_), _) => "io",
         (Cause::Protocol(_), _) => "protocol",
         (Cause::BadHead(_), _) => "bad head",
