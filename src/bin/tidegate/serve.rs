@@ -6,6 +6,7 @@
 mod gauge;
 mod signals;
 mod summary;
+mod tls;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -34,18 +35,26 @@ pub fn serve(settings: Settings) -> Result<(), Failure> {
     let wanted = settings.config.limits.connections_max as u64 + DESCRIPTOR_RESERVE;
     // Were it refused, newcomers would meet the kernel's pauses, and nothing else.
     let _ = descriptors::make_room(wanted.min(raised.after.unwrap_or(u64::MAX)).min(ROOM_MAX));
-    let mut server = Server::new(settings.config.clone()).map_err(|error| explain(&error))?;
+    let certificates = settings.tls.as_ref().map(tls::load).transpose()?;
+    let mut config = settings.config.clone();
+    config.tls = certificates.clone();
+    let mut server = Server::new(config).map_err(|error| explain(&error))?;
     let mut app = Gauged::new(match settings.app {
         Some(app) => app.handler(),
         None => Box::new(apps::all()) as Box<dyn Handler>,
     });
-    signals::heed(server.handle(), app.open())?;
-    let mut addresses = Vec::with_capacity(settings.binds.len());
+    signals::heed(server.handle(), app.open(), settings.tls.clone())?;
+    let mut addresses = Vec::with_capacity(settings.binds.len() + settings.tls_binds.len());
     for bind in &settings.binds {
-        addresses.push(server.listen(*bind).map_err(|error| explain(&error))?);
+        addresses.push(("http", server.listen(*bind).map_err(|error| explain(&error))?));
     }
-    failure::print(&summary::text(&settings, &addresses, raised))?;
-    for warning in summary::warnings(&settings) {
+    for bind in &settings.tls_binds {
+        addresses.push(("https", server.listen_tls(*bind).map_err(|error| explain(&error))?));
+    }
+    let shown = certificates.as_ref().map(tls::lines).unwrap_or_default();
+    failure::print(&summary::text(&settings, &addresses, &shown, raised))?;
+    let expiring = certificates.as_ref().map(tls::warnings).unwrap_or_default();
+    for warning in summary::warnings(&settings).into_iter().chain(expiring) {
         complain(NAME, format!("warning: {warning}"));
     }
     let report = server.run(&mut app).map_err(|error| explain(&error))?;

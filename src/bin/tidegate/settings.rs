@@ -5,6 +5,7 @@
 //! A file that cannot be read ends with exit code 1, wrong content of it like a wrong flag with 2.
 
 mod file;
+pub mod tls;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -23,8 +24,12 @@ use crate::apps::App;
 pub struct Settings {
     /// The server's limits and socket options, valid.
     pub config: Config,
-    /// Addresses to listen on, at least one.
+    /// Addresses to listen on for plain connections; at least one of these and of those for TLS.
     pub binds: Vec<SocketAddr>,
+    /// Addresses to listen on for TLS.
+    pub tls_binds: Vec<SocketAddr>,
+    /// Where certificates come from, if TLS is spoken anywhere.
+    pub tls: Option<tls::Source>,
     /// The application for every path; `None` serves the page and all applications at their paths.
     pub app: Option<App>,
     /// What the log lets through to standard error.
@@ -45,14 +50,17 @@ enum Written {
 /// The flags of `tidegate serve`.
 pub fn command() -> Command {
     let defaults = Config::default();
-    let repeated = |id: &'static str, name| Arg::new(id).long(id).value_name(name).action(ArgAction::Append);
-    let plain = |id: &'static str, name| Arg::new(id).long(id).value_name(name);
+    let plain = |id: &'static str, name| Arg::new(id).long(id.replace('_', "-")).value_name(name);
+    let repeated = |id: &'static str, name| plain(id, name).action(ArgAction::Append);
+    let switch = |id: &'static str, help: &'static str| {
+        plain(id, "true|false").num_args(0..=1).default_missing_value("true").help(help)
+    };
     Command::new("serve")
         .about("Serve the page and the applications, or one application on every path")
         .after_help(
             "Sizes: 64KiB, 16MiB, 1GiB (1024) or 64k, 1M (1000). Times: 50us, 250ms, 25s, 5m.\n\
              A file given with --config takes every flag as a key, with _ for -: message_max = \"32MiB\".\n\
-             Flags win over the file. SIGTERM or Ctrl-C shuts down gracefully; a second one stops at once.",
+             Flags win over the file. SIGHUP reads certificates again. SIGTERM or Ctrl-C shuts down gracefully; a second one stops at once.",
         )
         .next_help_heading("Program")
         .arg(repeated("bind", "ADDR:PORT").help("Address to listen on, repeatable [default: 127.0.0.1:9001]"))
@@ -67,6 +75,22 @@ pub fn command() -> Command {
         .arg(
             plain("log", "LEVEL").help("Log to stderr: off, error, warn, info, debug, trace [default: warn]"),
         )
+        .next_help_heading("TLS (https://, wss://)")
+        .arg(repeated("tls_cert", "FILE").help(
+            "Certificate and those that lead to its issuer, in PEM, repeatable (the one is shown whose name is asked \
+             for); every --bind speaks TLS then, unless there is --tls-bind",
+        ))
+        .arg(repeated("tls_key", "FILE").help(
+            "Its key, in PEM, repeatable in the same order [default: in the file of the certificate]",
+        ))
+        .arg(repeated("tls_bind", "ADDR:PORT").help(
+            "Address to listen on for TLS, repeatable; --bind is for plain connections then, and has no default",
+        ))
+        .arg(plain("tls_client_ca", "FILE").help(
+            "Ask clients for a certificate, and refuse one that no certificate in this file vouches for",
+        ))
+        .arg(switch("tls_client_required", "Refuse clients without a certificate"))
+        .arg(switch("tls_self_signed", "Make a certificate for localhost at the start, to try it out"))
         .next_help_heading("Limits and socket options (-h: in short, --help: in full)")
         .args(Config::fields().map(|field| argument(field, &defaults)))
 }
@@ -111,12 +135,14 @@ pub fn gather(matches: &ArgMatches) -> Result<Settings, Failure> {
             draft.put(&entry.key, &entry.value, &entry.place)?;
         }
     }
-    for name in ["bind", "origin"] {
+    for name in ["bind", "origin", "tls_cert", "tls_key", "tls_bind"] {
         if let Some(items) = matches.get_many::<String>(name) {
-            draft.put(name, &Written::List(items.cloned().collect()), &format!("--{name}"))?;
+            let place = format!("--{}", name.replace('_', "-"));
+            draft.put(name, &Written::List(items.cloned().collect()), &place)?;
         }
     }
-    for name in ["app", "log"].into_iter().chain(Config::fields().map(|field| field.name)) {
+    let words = ["app", "log", "tls_client_ca", "tls_client_required", "tls_self_signed"];
+    for name in words.into_iter().chain(Config::fields().map(|field| field.name)) {
         if let Some(text) = matches.get_one::<String>(name) {
             draft.put(name, &Written::Text(text.clone()), &format!("--{} {text}", name.replace('_', "-")))?;
         }
@@ -127,6 +153,7 @@ pub fn gather(matches: &ArgMatches) -> Result<Settings, Failure> {
 /// Settings in the making, and where each value was written.
 struct Draft {
     settings: Settings,
+    tls: tls::Wish,
     places: BTreeMap<String, String>,
 }
 
@@ -135,21 +162,19 @@ impl Draft {
         let settings = Settings {
             config: Config::default(),
             binds: vec![SocketAddr::from(([127, 0, 0, 1], 9001))],
+            tls_binds: Vec::new(),
+            tls: None,
             app: None,
             log: LevelFilter::Warn,
         };
-        Draft { settings, places: BTreeMap::new() }
+        Draft { settings, tls: tls::Wish::default(), places: BTreeMap::new() }
     }
 
     /// Takes one value; `place` says where it stood, and for all but lists it shows the value too.
     fn put(&mut self, name: &str, written: &Written, place: &str) -> Result<(), Failure> {
         let settings = &mut self.settings;
         let done = match name {
-            "bind" => list(written).and_then(|items| items.iter().map(|item| address(item)).collect()).map(
-                |binds| {
-                    settings.binds = binds;
-                },
-            ),
+            "bind" => addresses(written).map(|binds| settings.binds = binds),
             "origin" => list(written).map(|origins| settings.config.origins = origins),
             "app" => word(written).and_then(|text| {
                 let app = App::named(text).ok_or_else(|| format!("must be one of {}", App::names()))?;
@@ -161,6 +186,7 @@ impl Draft {
                 settings.log = text.parse().map_err(|_| rule.to_string())?;
                 Ok(())
             }),
+            _ if tls::NAMES.contains(&name) => self.tls.put(name, written),
             _ => match Config::fields().find(|field| field.name == name) {
                 Some(field) => value(field.unit, written)
                     .and_then(|value| settings.config.set(field.name, value).map_err(|error| error.rule)),
@@ -172,7 +198,20 @@ impl Draft {
         Ok(())
     }
 
-    fn finish(self) -> Result<Settings, Failure> {
+    fn finish(mut self) -> Result<Settings, Failure> {
+        let settings = &mut self.settings;
+        settings.tls = self.tls.settle().map_err(|(name, rule)| {
+            let place = self.places.get(name).map_or(name, String::as_str);
+            Failure::usage(format!("{place}: {rule}"))
+        })?;
+        if settings.tls.is_some() {
+            settings.tls_binds = self.tls.binds.clone();
+            if settings.tls_binds.is_empty() {
+                settings.tls_binds = std::mem::take(&mut settings.binds);
+            } else if !self.places.contains_key("bind") {
+                settings.binds.clear();
+            }
+        }
         self.settings.config.validate().map_err(|error| self.explain(&error))?;
         Ok(self.settings)
     }
@@ -230,6 +269,17 @@ fn list(written: &Written) -> Result<Vec<String>, String> {
     }
 }
 
+fn addresses(written: &Written) -> Result<Vec<SocketAddr>, String> {
+    list(written).and_then(|items| items.iter().map(|item| address(item)).collect())
+}
+
+fn switch(written: &Written) -> Result<bool, String> {
+    match value(Unit::Flag, written)? {
+        Value::Flag(on) => Ok(on),
+        _ => Err("must be true or false".into()),
+    }
+}
+
 fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| {
         format!(
@@ -250,6 +300,7 @@ fn unknown(name: &str, written: &Written) -> String {
     };
     let meant = ["bind", "app", "origin", "log"]
         .into_iter()
+        .chain(tls::NAMES)
         .chain(Config::fields().map(|field| field.name))
         .find(|known| words(known) == words(name) || *known == name.trim_end_matches('s'));
     match meant {

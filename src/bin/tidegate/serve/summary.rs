@@ -17,11 +17,19 @@ use crate::settings::Settings;
 const HEADER_MAX: u64 = 14;
 
 /// The lines that are printed once the listeners are open.
-pub fn text(settings: &Settings, addresses: &[SocketAddr], raised: Raised) -> String {
+pub fn text(
+    settings: &Settings,
+    addresses: &[(&str, SocketAddr)],
+    certificates: &[String],
+    raised: Raised,
+) -> String {
     let limits = &settings.config.limits;
     let mut lines: Vec<(&str, String)> = Vec::new();
-    for (at, address) in addresses.iter().enumerate() {
-        lines.push((if at == 0 { "listening" } else { "" }, link(*address)));
+    for (at, (scheme, address)) in addresses.iter().enumerate() {
+        lines.push((if at == 0 { "listening" } else { "" }, link(scheme, *address)));
+    }
+    for (at, certificate) in certificates.iter().enumerate() {
+        lines.push((if at == 0 { "certificate" } else { "" }, certificate.clone()));
     }
     match settings.app {
         Some(app) => lines.push(("application", format!("{} on every path", app.name()))),
@@ -84,13 +92,13 @@ pub fn warnings(settings: &Settings) -> Vec<String> {
 }
 
 /// An address that a browser on this machine can open.
-fn link(address: SocketAddr) -> String {
+fn link(scheme: &str, address: SocketAddr) -> String {
     let near = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        ip => return format!("http://{}/", SocketAddr::new(ip, address.port())),
+        ip => return format!("{scheme}://{}/", SocketAddr::new(ip, address.port())),
     };
-    format!("http://{}/  (every address of this machine)", SocketAddr::new(near, address.port()))
+    format!("{scheme}://{}/  (every address of this machine)", SocketAddr::new(near, address.port()))
 }
 
 fn descriptors(raised: Raised) -> String {
@@ -130,17 +138,20 @@ mod tests {
     use tidegate::Config;
 
     fn settings(config: Config, app: Option<App>) -> Settings {
-        Settings { config, binds: Vec::new(), app, log: LevelFilter::Off }
+        Settings { config, binds: Vec::new(), tls_binds: Vec::new(), tls: None, app, log: LevelFilter::Off }
     }
 
     #[test]
     fn the_whole_text() {
-        let addresses = ["127.0.0.1:9001", "[::]:9002"].map(|text| text.parse().unwrap());
+        let addresses = [("http", "127.0.0.1:9001"), ("https", "[::]:9002")];
+        let addresses = addresses.map(|(scheme, text)| (scheme, text.parse().unwrap()));
+        let certificates = ["SHA-256 AB:CD, until 2030-01-01".to_string()];
         let raised = Raised { before: Some(1_024), after: Some(20_000) };
         let expected = format!(
             "tidegate {}
   listening     http://127.0.0.1:9001/
-                http://[::1]:9002/  (every address of this machine)
+                https://[::1]:9002/  (every address of this machine)
+  certificate   SHA-256 AB:CD, until 2030-01-01
   page          /  (chat, echo, live counters)
   applications  /echo /chat /crowd /push /game /discard /live
   descriptors   20,000 (raised from 1,024)
@@ -152,7 +163,8 @@ mod tests {
 ",
             VERSION
         );
-        assert_eq!(text(&settings(Config::default(), None), &addresses, raised), expected);
+        let told = text(&settings(Config::default(), None), &addresses, &certificates, raised);
+        assert_eq!(told, expected);
     }
 
     #[test]
