@@ -314,8 +314,7 @@ impl Config {
             ("scratch_bytes", l.scratch_bytes, 512),
             ("cork_bytes", l.cork_bytes, 512),
             ("head_max", l.head_max, 256),
-            // One record must fit (RFC 8446 §5.2, RFC 5246 §6.2.3).
-            ("tls_handshake_max", l.tls_handshake_max, 18_437),
+            ("tls_handshake_max", l.tls_handshake_max, TLS_RECORD),
             // A control frame with its header must fit into a fragment's place (RFC 6455 §5.5).
             ("fragment_bytes", l.fragment_bytes, 125),
         ];
@@ -354,6 +353,12 @@ impl Config {
         if l.frame_max > i64::MAX as u64 {
             return Err(refused("frame_max", l.frame_max, "must be below 2^63 (RFC 6455 §5.2)"));
         }
+        self.validate_origins()
+    }
+}
+
+impl Config {
+    fn validate_origins(&self) -> Result<(), ConfigError> {
         for origin in &self.origins {
             let scheme_and_host = origin.split_once("://").is_some_and(|(scheme, host)| {
                 !scheme.is_empty() && !host.is_empty() && !host.contains(['/', ' '])
@@ -364,9 +369,7 @@ impl Config {
         }
         Ok(())
     }
-}
 
-impl Config {
     /// The rules of settings that the kernel or the build must be able to follow.
     fn validate_experiments(&self) -> Result<(), ConfigError> {
         let SocketOptions { busy_poll, defer_accept, .. } = self.socket;
@@ -391,6 +394,8 @@ const BUSY_POLL_LEAST: Duration = Duration::from_micros(1);
 const BUSY_POLL_MOST: Duration = Duration::from_secs(1);
 /// The kernel turns it into a number of repeated SYN-ACKs, 255 at the most.
 const DEFER_MOST: Duration = Duration::from_secs(3600);
+/// The longest TLS record with its header (RFC 5246 §6.2.3): less could not be kept of an unfinished one.
+const TLS_RECORD: usize = 5 + 16 * 1024 + 2048;
 /// Longest deadline: the timing wheel counts in 32-bit ticks.
 const MAX_TIME: Duration = Duration::from_secs(100 * 24 * 3600);
 /// Header fields for which the parser has room on the stack.
@@ -429,6 +434,7 @@ mod tests {
                 "backlog_low is 300000: must be below backlog_high (262144)",
             ),
             (Config::default().cork_bytes(100), "cork_bytes is 100: must be at least 512"),
+            (Config::default().tls_handshake_max(9), "tls_handshake_max is 9: must be at least 18437"),
             (
                 Config::default().headers_max(1000),
                 "headers_max is 1000: must be at most the parser's room (128)",

@@ -393,7 +393,8 @@ impl<I: Io> Reactor<I> {
         if !std::mem::replace(&mut self.starved, true) {
             warn!("no descriptor left for a new connection ({error}); refusing until one is free");
         }
-        match self.io.refuse(listener, NO_DESCRIPTOR) {
+        let answer = self.no_descriptor(listener);
+        match self.io.refuse(listener, answer) {
             Ok(()) => {
                 self.hub.stats.accepted += 1;
                 self.hub.stats.refused_descriptors += 1;

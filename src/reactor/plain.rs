@@ -4,14 +4,18 @@
 
 use std::net::SocketAddr;
 
-use super::Reactor;
 use super::io::Io;
+use super::{NO_DESCRIPTOR, Reactor};
 use crate::hub::admission::Admission;
 use crate::hub::handler::Handler;
 
 impl<I: Io> Reactor<I> {
     pub(super) fn admit(&mut self, _: usize, peer: SocketAddr) -> Admission {
         self.hub.admit(peer)
+    }
+
+    pub(super) fn no_descriptor(&self, _: usize) -> &'static [u8] {
+        NO_DESCRIPTOR
     }
 
     pub(super) fn begin_handshakes(&mut self) {}

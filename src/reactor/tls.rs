@@ -8,7 +8,7 @@ use std::io::{ErrorKind, IoSlice};
 use std::net::SocketAddr;
 
 use super::io::Io;
-use super::{Reactor, Wrote, taken};
+use super::{NO_DESCRIPTOR, Reactor, Wrote, taken};
 use crate::conn::outbox::SLICES;
 use crate::conn::tls::{CHUNK, JOIN, Tls, WIRE};
 use crate::hub::Marks;
@@ -37,13 +37,22 @@ impl<I: Io> Reactor<I> {
 
     /// Lets a peer in that the listener has accepted, or not.
     pub(super) fn admit(&mut self, listener: usize, peer: SocketAddr) -> Admission {
-        if self.lent.listeners >> listener & 1 == 0 {
+        if !self.speaks_tls(listener) {
             return self.hub.admit(peer);
         }
         if self.lent.wire.is_empty() {
             self.lent.wire.resize(WIRE, 0);
         }
         self.hub.admit_tls(peer)
+    }
+
+    fn speaks_tls(&self, listener: usize) -> bool {
+        self.lent.listeners >> listener & 1 == 1
+    }
+
+    /// What a peer is told that comes when there is no descriptor for it: in TLS, nothing.
+    pub(super) fn no_descriptor(&self, listener: usize) -> &'static [u8] {
+        if self.speaks_tls(listener) { &[] } else { NO_DESCRIPTOR }
     }
 
     pub(super) fn begin_handshakes(&mut self) {
@@ -129,6 +138,9 @@ impl<I: Io> Reactor<I> {
                     self.hub.stats.writes_short += 1;
                     self.want_write(index, true);
                     self.hub.make_tls_room(index);
+                } else if self.hub.tls_waiting(index) > 0 {
+                    // A signal came between; the kernel may well take it.
+                    self.hub.mark_dirty(index);
                 }
             }
             Sealed::Failed(kind) => self.hub.broken(index, kind),

@@ -4,10 +4,12 @@
 
 pub mod ear;
 pub mod script;
+pub mod veil;
 
 use std::time::Duration;
 
 use self::ear::{Ear, Expect};
+use self::veil::Veil;
 use super::faults::Fault;
 use super::wire::{End, Line, Peer};
 use crate::ground::rng::Rng;
@@ -127,6 +129,11 @@ pub struct Client {
     said: u32,
     pub rng: Rng,
     out: Vec<u8>,
+    /// Its end of TLS, and what that made of `out`.
+    pub veil: Option<Veil>,
+    sealed: Vec<u8>,
+    /// It speaks no TLS where that is spoken, and does not understand a word.
+    pub raw: bool,
     sent: usize,
     stage: Stage,
     pause_until: Duration,
@@ -152,6 +159,9 @@ impl Client {
             said: 0,
             rng: Rng::new(seed),
             out: Vec::new(),
+            veil: None,
+            sealed: Vec::new(),
+            raw: false,
             sent: 0,
             stage: Stage::Hello,
             pause_until: Duration::ZERO,
@@ -176,7 +186,9 @@ impl Client {
     pub fn is_content(&self) -> bool {
         let said_all = self.left == 0 && self.ear.expected.is_empty() && self.ear.answers.is_empty();
         let closed = self.nature == Nature::Http || (self.close_sent && self.ear.closed.is_some());
-        self.end == Some(End::Clean) && said_all && closed && self.ear.is_whole()
+        // An end without `close_notify` might be anybody's doing.
+        let over = self.veil.as_ref().is_none_or(Veil::is_over);
+        self.end == Some(End::Clean) && said_all && closed && over && self.ear.is_whole()
     }
 
     fn listen(&mut self, line: &mut Line<'_>) -> Option<Duration> {
@@ -190,9 +202,43 @@ impl Client {
             Reading::Prompt => (usize::MAX, None),
             Reading::Slow(bytes, interval) => (bytes, Some(line.now() + interval)),
         };
-        line.receive(&mut self.ear.buffer, most);
-        self.ear.hear();
+        self.receive(line, most);
         next.filter(|_| line.has_bytes())
+    }
+
+    fn receive(&mut self, line: &mut Line<'_>, most: usize) {
+        if self.raw || self.veil.is_some() {
+            let mut bytes = Vec::new();
+            line.receive(&mut bytes, most);
+            if let Some(veil) = &mut self.veil {
+                let opened = veil.open(&mut bytes, &mut self.ear.buffer);
+                assert!(
+                    opened || matches!(self.nature, Nature::Misfit(_)),
+                    "the server has broken TLS: {self}"
+                );
+            }
+        } else {
+            line.receive(&mut self.ear.buffer, most);
+        }
+        self.ear.hear();
+    }
+
+    /// Bytes to be put on the line, through TLS where that is spoken.
+    fn unsent(&mut self) -> &[u8] {
+        if let Some(veil) = &mut self.veil {
+            let at = self.sealed.len();
+            veil.seal(&mut self.out, &mut self.sealed);
+            let spoils = self.nature == Nature::Misfit(Misfit::BadText) && self.left == 0;
+            if spoils
+                && veil.is_open()
+                && self.sealed.len() > at
+                && let Some(last) = self.sealed.last_mut()
+            {
+                *last ^= 1;
+            }
+            return &self.sealed[self.sent..];
+        }
+        &self.out[self.sent..]
     }
 
     /// Answers what arrives by itself: Pings, and the server's Close.
@@ -218,10 +264,13 @@ impl Client {
 
     fn speak(&mut self, line: &mut Line<'_>) -> Option<Duration> {
         loop {
-            while self.sent < self.out.len() {
-                let rest = &self.out[self.sent..];
+            loop {
+                let len = self.unsent().len();
+                if len == 0 {
+                    break;
+                }
                 let most = match self.pace {
-                    Pace::Whole => rest.len(),
+                    Pace::Whole => len,
                     Pace::Pieces(most) => 1 + self.rng.below(most) as usize,
                     // Long messages would take hours.
                     Pace::Dribble => {
@@ -232,16 +281,21 @@ impl Client {
                         }
                     }
                 };
-                let len = line.send(&rest[..most.min(rest.len())]);
+                let len = line.send(&self.unsent()[..most.min(len)]);
                 self.sent += len;
                 if len == 0 {
                     return None; // The server's reading wakes us.
                 }
-                if self.pace != Pace::Whole && self.sent < self.out.len() {
+                if self.pace != Pace::Whole && !self.unsent().is_empty() {
                     return Some(line.now() + Duration::from_micros(self.rng.below(3_000)));
                 }
             }
-            self.out.clear();
+            // Plaintext that waits for the handshake stays.
+            if self.veil.is_some() {
+                self.sealed.clear()
+            } else {
+                self.out.clear()
+            }
             self.sent = 0;
             if self.pause_until > line.now() {
                 return Some(self.pause_until);
@@ -322,6 +376,12 @@ impl Client {
             Trouble::Leave => line.leave(),
             Trouble::HalfClose => {
                 line.note(Fault::HalfClose);
+                // With a goodbye or without.
+                if let Some(veil) = &mut self.veil
+                    && self.rng.chance(1, 2)
+                {
+                    line.send(&veil.close());
+                }
                 line.finish();
                 self.stage = Stage::AwaitEnd;
                 return true;
@@ -345,11 +405,12 @@ impl Client {
 impl std::fmt::Display for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Client { nature, narrow, pace, reading, trouble, left, said, stage, end, ear, .. } = self;
-        let unsent = self.out.len() - self.sent;
+        let unsent = (self.out.len() + self.sealed.len()).saturating_sub(self.sent);
         write!(
             f,
             "{nature:?}, narrow {narrow}, {pace:?}, {reading:?}, {trouble:?}, said {said}, left {left}, "
         )?;
+        write!(f, "veil {:?}, raw {}, ", self.veil, self.raw)?;
         write!(f, "{stage:?}, unsent {unsent}, close sent {}, end {end:?}; {ear}", self.close_sent)
     }
 }

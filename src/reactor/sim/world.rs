@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::app::{App, Record};
 use super::faults::{Fault, Faults};
-use super::peer::{Client, MISFITS, Nature, Pace, Reading, Trouble};
+use super::peer::veil::Veil;
+use super::peer::{Client, MISFITS, Misfit, Nature, Pace, Reading, Trouble};
 use super::wire::End;
 use super::{SimIo, Terms};
 use crate::conn::closed::{By, Cause};
@@ -47,20 +48,34 @@ struct World {
     gentle: bool,
     peers: usize,
     limits: Limits,
+    /// Peers speak TLS.
+    #[cfg(feature = "tls")]
+    veils: Option<super::peer::veil::Terms>,
 }
 
 impl World {
     fn draw(seed: u64) -> Self {
         let mut rng = Rng::new(seed ^ 0x7469_6465_6761_7465);
         let gentle = seed % 6 == 5;
+        // Handshakes take long in a build for tests.
+        let most = if is_veiled(seed) { 150 } else { usize::MAX };
         let peers = match seed % 50 {
             49 => 2_000 + rng.below(2_000),
             at if at % 3 == 0 => 10 + rng.below(60),
             _ => 50 + rng.below(350),
         } as usize;
+        let peers = peers.min(most);
         let limits = if gentle { ample(&mut rng) } else { tight(&mut rng, peers) };
         let limits = habits(seed, budgets(&mut rng, limits));
-        World { seed, rng, gentle, peers, limits }
+        World {
+            seed,
+            rng,
+            gentle,
+            peers,
+            limits,
+            #[cfg(feature = "tls")]
+            veils: is_veiled(seed).then(super::peer::veil::Terms::new),
+        }
     }
 
     fn pick<T: Copy>(&mut self, of: &[T]) -> T {
@@ -91,6 +106,21 @@ impl World {
         io
     }
 
+    /// Gives a client its end of TLS where that is spoken, unless its misdeed is to speak something else.
+    #[cfg(feature = "tls")]
+    fn clothe(&self, client: &mut Client) {
+        let Some(terms) = &self.veils else { return };
+        match client.nature {
+            Nature::Misfit(Misfit::Garbage | Misfit::TlsHello | Misfit::SlowHandshake) => client.raw = true,
+            // Plain HTTP, which is answered in plain HTTP.
+            Nature::Misfit(Misfit::BadRequest) => {}
+            _ => client.veil = Some(terms.veil()),
+        }
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn clothe(&self, _: &mut Client) {}
+
     fn client(&mut self, number: usize, faults: &Faults) -> Client {
         let nature = match self.rng.below(20) {
             0..=6 => Nature::Echo,
@@ -102,6 +132,7 @@ impl World {
         let most = if self.peers > 1_000 { 6 } else { 24 };
         let messages = 1 + self.rng.below(most) as u32;
         let mut client = Client::new(number, nature, messages, self.limits.message_max, self.rng.next_u64());
+        self.clothe(&mut client);
         client.pace = match self.rng.below(16) {
             0 => Pace::Dribble,
             1 | 2 => Pace::Pieces(1 + self.rng.below(2_000)),
@@ -182,6 +213,7 @@ fn tight(rng: &mut Rng, peers: usize) -> Limits {
 /// Budgets and buffers may be as small as they like: everything must go on, only slower.
 fn budgets(rng: &mut Rng, limits: Limits) -> Limits {
     let mut pick = |of: &[usize]| of[rng.below(of.len() as u64) as usize];
+    let handshakes = [1, 2, limits.tls_handshake_budget][limits.half_open_max % 3];
     Limits {
         accept_budget: pick(&[1, 7, 256]),
         read_budget: pick(&[150, 4_000, 262_144, 262_144]),
@@ -190,8 +222,14 @@ fn budgets(rng: &mut Rng, limits: Limits) -> Limits {
         expire_budget: pick(&[1, 1_024]),
         scratch_bytes: pick(&[512, 4_096, 65_536]),
         cork_bytes: pick(&[512, 4_096, 65_536]),
+        tls_handshake_budget: handshakes,
         ..limits
     }
+}
+
+/// Some worlds speak TLS. Drawn apart too, from the seed's number alone.
+fn is_veiled(seed: u64) -> bool {
+    cfg!(feature = "tls") && seed % 5 == 3
 }
 
 /// How turns go must not matter to anybody. Drawn apart from the rest, so that a seed with plain habits has the history
@@ -220,6 +258,11 @@ pub fn play(seed: u64) -> Outcome {
     let hub = Hub::new(world.limits.clone(), Vec::new(), world.rng.next_u64());
     let mut app = App::new(world.rng.next_u64(), !world.gentle);
     let mut reactor = Reactor::new(io, hub);
+    #[cfg(feature = "tls")]
+    if let Some(terms) = &world.veils {
+        reactor.hub().set_tls(terms.server.clone());
+        reactor.listen_tls(0);
+    }
     let handle = reactor.handle();
     let calm_at = Duration::from_millis(200 + world.rng.below(8_000));
     let turns_max = TURNS_LEAST + TURNS_EACH * world.peers as u64;
@@ -355,7 +398,11 @@ fn judge(reactor: &mut Reactor<SimIo<Client>>, app: App, world: &World) -> Outco
             content += 1;
             continue;
         }
-        let excused = wished(record)
+        // One that is refused at a port for TLS is closed without a word.
+        let unheard =
+            peer.veil.as_ref().is_some_and(|veil| !Veil::is_open(veil)) && stats.refused_silently > 0;
+        let excused = unheard
+            || wished(record)
             || !world.gentle && (io.is_struck(number) || excuse(peer, record, disturbed, evicted));
         assert!(excused, "peer {number} did not get everything: {}\n{record:?}\n{peer}", world.summary());
     }
@@ -408,6 +455,7 @@ impl World {
     /// In one line.
     pub fn summary(&self) -> String {
         let World { seed, gentle, peers, .. } = self;
-        format!("seed {seed}: {peers} peers{}", if *gentle { ", gentle" } else { "" })
+        let veiled = if is_veiled(*seed) { ", TLS" } else { "" };
+        format!("seed {seed}: {peers} peers{}{veiled}", if *gentle { ", gentle" } else { "" })
     }
 }
