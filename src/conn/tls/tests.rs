@@ -412,3 +412,43 @@ fn waiting_bytes_are_joined_or_go_first() {
     tls.took(JOIN);
     assert_eq!((tls.outgoing().len(), tls.join(&mut wire)), (1, 1));
 }
+
+/// What an idle session of a server costs on the heap, and how much of that is in the session's own box.
+#[test]
+fn an_idle_session_costs_what_rustls_needs() {
+    let (server, client) = server_tls(&["localhost"]);
+    for resumed in [false, true] {
+        let mut bytes = 0;
+        let mut server_end = None;
+        let mut client_end = End::new(client.connect("localhost").unwrap());
+        // Only what the server does is counted; some of what it allocates, the client's turn frees nothing of.
+        let mut counted = |f: &mut dyn FnMut()| bytes += allocation_counter::measure(f).bytes_current;
+        counted(&mut || server_end = Some(Box::new(server.accept().unwrap())));
+        let mut tls = server_end.unwrap();
+        loop {
+            let mut up = client_end.speak();
+            counted(&mut || {
+                let mut plain = Vec::new();
+                tls.open(&mut up, &mut plain, MOST).unwrap();
+            });
+            let down = tls.outgoing().to_vec();
+            counted(&mut || tls.took(tls.waiting()));
+            client_end.hear(&down);
+            if up.is_empty() && down.is_empty() {
+                break;
+            }
+        }
+        assert!(tls.can_seal() && TlsSession(&tls).is_resumed() == resumed);
+        let own = size_of::<Tls>() - size_of::<UnbufferedServerConnection>();
+        let name = tls.name.as_ref().map_or(0, |name| name.len());
+        println!(
+            "resumed {resumed}: {bytes} bytes, of which the box {}: rustls' connection {}, ours {own}; our name {name}; rustls \
+             elsewhere {}",
+            size_of::<Tls>(),
+            size_of::<UnbufferedServerConnection>(),
+            bytes as usize - size_of::<Tls>() - name
+        );
+        assert!(bytes <= 10_000, "{bytes} bytes");
+        assert!(own + name <= 200, "{own} bytes are ours, {name} of them a name");
+    }
+}
