@@ -4,8 +4,9 @@
 
 use std::net::SocketAddr;
 
+use super::Reactor;
 use super::io::Io;
-use super::{NO_DESCRIPTOR, Reactor};
+use super::newcomers::NO_DESCRIPTOR;
 use crate::hub::admission::Admission;
 use crate::hub::handler::Handler;
 

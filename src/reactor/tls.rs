@@ -8,7 +8,8 @@ use std::io::{ErrorKind, IoSlice};
 use std::net::SocketAddr;
 
 use super::io::Io;
-use super::{NO_DESCRIPTOR, Reactor, Wrote, taken};
+use super::newcomers::NO_DESCRIPTOR;
+use super::{Reactor, Wrote, taken};
 use crate::conn::outbox::SLICES;
 use crate::conn::tls::{CHUNK, JOIN, Tls, WIRE};
 use crate::hub::Marks;
