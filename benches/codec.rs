@@ -108,7 +108,7 @@ fn handshakes(c: &mut Criterion) {
             let head = parse_request(&request[..len], &mut room, &limits).unwrap();
             let key = handshake::check_upgrade(&head).unwrap();
             out.clear();
-            handshake::write_accept(&mut out, &key, None, []);
+            handshake::write_accept(&mut out, &key, None, None, []);
             out.len()
         });
     });

@@ -33,6 +33,7 @@
 //! |---|---|
 //! | `client` | `Context::connect`: connections to other servers through the same loop |
 //! | `tls` | `wss://` in both roles: `ServerTls`, and with `client` also `ClientTls` |
+//! | `deflate` | permessage-deflate: compression, off until `Config::deflate` turns it on |
 //! | `log` | messages about the loop's own troubles through the `log` crate |
 //! | `sim` | the same loop over a simulated network, for this project's own benches and fuzz targets |
 //! | `program` | what the programs of this project share; not part of the API |
@@ -51,7 +52,7 @@ pub mod program;
 mod reactor;
 mod wire;
 
-pub use api::config::{Config, ConfigError, Field, Limits, SocketOptions, Unit, Value};
+pub use api::config::{Config, ConfigError, DeflateMode, Field, Limits, SocketOptions, Unit, Value};
 pub use api::router::Router;
 pub use api::server::{Error, Server};
 pub use conn::closed::{By, Cause, Closed};
@@ -84,6 +85,8 @@ pub use wire::head::HeadError;
 pub mod internals {
     pub use crate::ground::{input, wheel};
     pub use crate::reactor::sim::{fuzz, rig};
+    #[cfg(feature = "deflate")]
+    pub use crate::wire::deflate;
     pub use crate::wire::{body, close, frame, handshake, head, mask, utf8};
 }
 

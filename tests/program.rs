@@ -137,6 +137,7 @@ fn samples(unit: Unit) -> (&'static str, &'static str) {
         Unit::Bytes => ("256KiB", "1KiX"),
         Unit::Time => ("7s", "7"),
         Unit::Flag => ("true", "perhaps"),
+        Unit::Choice(words) => (words[words.len() - 1], "perhaps"),
         _ => ("100", "many"),
     }
 }
@@ -152,6 +153,7 @@ fn every_setting_by_flag_and_by_file() {
             "target_max" => "4KiB",
             "head_max" => "8KiB",
             "memory_max" => "64MiB",
+            "deflate_level" | "deflate_memory_level" | "deflate_window_bits" => "9",
             // What the kernel or the build may refuse.
             "busy_poll" | "defer_accept" => "off",
             _ => samples(field.unit).0,

@@ -448,6 +448,7 @@ fn shown(value: Value, unit: Unit) -> String {
         Value::Time(time) if time.subsec_nanos() == 0 => format!("{} s", time.as_secs()),
         Value::Time(time) => format!("{} ms", time.as_millis()),
         Value::Flag(on) => if on { "on" } else { "off" }.into(),
+        Value::Choice(word) => word.into(),
         other => format!("{other:?}"),
     }
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 #[cfg(feature = "tls")]
 use crate::conn::tls::ServerTls;
-pub use crate::ground::limits::Limits;
 use crate::ground::limits::{Bytes, Count, Flag, Length, Time};
+pub use crate::ground::limits::{DeflateMode, Limits};
 use crate::with_limits;
 
 macro_rules! with_socket_options {
@@ -52,6 +52,8 @@ pub enum Unit {
     Time,
     /// On or off.
     Flag,
+    /// One of these words.
+    Choice(&'static [&'static str]),
 }
 
 /// A value for [`Config::set`]. Counts and sizes are `Number`.
@@ -64,6 +66,8 @@ pub enum Value {
     Time(Duration),
     /// For [`Unit::Flag`].
     Flag(bool),
+    /// For [`Unit::Choice`].
+    Choice(&'static str),
 }
 
 /// One setting by name, for programs that take settings from flags or files. See [`Config::fields`].
@@ -207,6 +211,22 @@ impl Settable for bool {
     }
 }
 
+const MODES: &[(&str, DeflateMode)] =
+    &[("off", DeflateMode::Off), ("shared", DeflateMode::Shared), ("dedicated", DeflateMode::Dedicated)];
+
+impl Settable for DeflateMode {
+    const UNIT: Unit = Unit::Choice(&[MODES[0].0, MODES[1].0, MODES[2].0]);
+    fn put(&mut self, value: Value) -> Result<(), &'static str> {
+        let Value::Choice(word) = value else { return Err("must be a word") };
+        let mode = MODES.iter().find(|(name, _)| *name == word).ok_or("must be off, shared or dedicated")?;
+        *self = mode.1;
+        Ok(())
+    }
+    fn take(&self) -> Value {
+        Value::Choice(MODES.iter().find(|(_, mode)| mode == self).map_or("", |(name, _)| name))
+    }
+}
+
 /// A field and the way to it.
 struct Entry {
     field: Field,
@@ -298,7 +318,8 @@ impl Config {
         for entry in LIMITS {
             let (name, value) = (entry.field.name, (entry.take)(self));
             let may_be_zero =
-                matches!(name, "ping_interval" | "idle_timeout" | "refusals_max" | "body_max" | "spin");
+                matches!(name, "ping_interval" | "idle_timeout" | "refusals_max" | "body_max" | "spin")
+                    || matches!(name, "deflate_min" | "deflate_budget");
             match value {
                 Value::Number(0) if !may_be_zero => return Err(refused(name, 0, "must be at least 1")),
                 Value::Time(Duration::ZERO) if !may_be_zero => {
@@ -349,6 +370,7 @@ impl Config {
                 return Err(refused(name, value, format!("must be at most {other} ({limit})")));
             }
         }
+        self.validate_deflate()?;
         self.validate_experiments()?;
         if l.frame_max > i64::MAX as u64 {
             return Err(refused("frame_max", l.frame_max, "must be below 2^63 (RFC 6455 §5.2)"));
@@ -366,6 +388,35 @@ impl Config {
             if !scheme_and_host && origin != "null" {
                 return Err(refused("origin", origin, "must look like https://example.org, without a path"));
             }
+        }
+        Ok(())
+    }
+
+    /// The rules of compression.
+    fn validate_deflate(&self) -> Result<(), ConfigError> {
+        let l = &self.limits;
+        // A window of 8 bits is known to RFC 7692 §7.1.2 but not to be had from the compressor.
+        let ranges = [
+            ("deflate_level", l.deflate_level, 1, 9),
+            ("deflate_memory_level", l.deflate_memory_level, 1, 9),
+            ("deflate_window_bits", l.deflate_window_bits, 9, 15),
+        ];
+        for (name, value, least, most) in ranges {
+            if !(least..=most).contains(&value) {
+                return Err(refused(name, value, format!("must be from {least} to {most}")));
+            }
+        }
+        if l.deflate == DeflateMode::Off {
+            return Ok(());
+        }
+        if !cfg!(feature = "deflate") {
+            let rule = "needs a build with the feature deflate";
+            return Err(ConfigError { field: "deflate", value: "on".into(), rule: rule.into() });
+        }
+        let most = l.memory_max.saturating_sub(INFLATER_ROOM);
+        if l.message_max > most {
+            let rule = format!("must be at most memory_max less an inflater ({most})");
+            return Err(refused("message_max", l.message_max, rule));
         }
         Ok(())
     }
@@ -389,6 +440,11 @@ impl Config {
     }
 }
 
+/// What a compressed message holds besides its bytes while it arrives.
+#[cfg(feature = "deflate")]
+const INFLATER_ROOM: usize = crate::wire::deflate::Inflater::COST;
+#[cfg(not(feature = "deflate"))]
+const INFLATER_ROOM: usize = 0;
 /// The kernel counts it in microseconds; longer than this it would be a processor given away.
 const BUSY_POLL_LEAST: Duration = Duration::from_micros(1);
 const BUSY_POLL_MOST: Duration = Duration::from_secs(1);
@@ -435,6 +491,9 @@ mod tests {
             ),
             (Config::default().cork_bytes(100), "cork_bytes is 100: must be at least 512"),
             (Config::default().tls_handshake_max(9), "tls_handshake_max is 9: must be at least 18437"),
+            (Config::default().deflate_window_bits(8), "deflate_window_bits is 8: must be from 9 to 15"),
+            (Config::default().deflate_level(10), "deflate_level is 10: must be from 1 to 9"),
+            (Config::default().deflate_memory_level(10), "deflate_memory_level is 10: must be from 1 to 9"),
             (
                 Config::default().headers_max(1000),
                 "headers_max is 1000: must be at most the parser's room (128)",
@@ -464,11 +523,26 @@ mod tests {
     }
 
     #[test]
+    fn a_mode_is_set_by_its_word() {
+        let mut config = Config::default();
+        for (word, mode) in MODES {
+            config.set("deflate", Value::Choice(word)).unwrap();
+            assert_eq!((config.limits.deflate, config.value("deflate")), (*mode, Some(Value::Choice(word))));
+        }
+        for wrong in [Value::Choice("on"), Value::Flag(true), Value::Number(1)] {
+            assert!(config.set("deflate", wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
     fn a_setting_that_this_build_cannot_follow_is_refused() {
         let refused = |config: Config| config.validate().err().map(|error| error.to_string());
         let deferred = refused(Config::default().defer_accept(Duration::from_secs(5)));
         let text = "defer_accept is 5s: needs a build with the feature defer_accept";
         assert_eq!(deferred.as_deref(), (!cfg!(feature = "defer_accept")).then_some(text));
+        let deflated = refused(Config::default().deflate(DeflateMode::Shared));
+        let text = "deflate is on: needs a build with the feature deflate";
+        assert_eq!(deflated.as_deref(), (!cfg!(feature = "deflate")).then_some(text));
         let ruled = refused(Config::default().short_read_rule(true));
         assert_eq!(ruled.is_some(), cfg!(mio_unsupported_force_poll_poll), "{ruled:?}");
     }

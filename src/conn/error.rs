@@ -22,6 +22,12 @@ pub enum ProtocolError {
     FrameTooBig,
     /// A message of more frames than `fragments_max`.
     TooManyFragments,
+    /// A compressed message that is not DEFLATE (RFC 7692 §7.2.2).
+    #[cfg(feature = "deflate")]
+    BadDeflate,
+    /// A compressed message that grew by more than `inflate_ratio_max`.
+    #[cfg(feature = "deflate")]
+    RatioTooHigh,
 }
 
 impl ProtocolError {
@@ -32,6 +38,10 @@ impl ProtocolError {
             ProtocolError::Frame(_) => close::PROTOCOL,
             ProtocolError::MessageTooBig | ProtocolError::FrameTooBig => close::TOO_BIG,
             ProtocolError::TooManyFragments => close::POLICY,
+            #[cfg(feature = "deflate")]
+            ProtocolError::BadDeflate => close::BAD_DATA,
+            #[cfg(feature = "deflate")]
+            ProtocolError::RatioTooHigh => close::POLICY,
         }
     }
 
@@ -57,6 +67,10 @@ impl ProtocolError {
             ProtocolError::MessageTooBig => "message too big",
             ProtocolError::FrameTooBig => "frame too big",
             ProtocolError::TooManyFragments => "too many fragments",
+            #[cfg(feature = "deflate")]
+            ProtocolError::BadDeflate => "message is not DEFLATE",
+            #[cfg(feature = "deflate")]
+            ProtocolError::RatioTooHigh => "message inflates too far",
         }
     }
 }

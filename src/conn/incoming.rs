@@ -5,6 +5,9 @@
 //! kept; the assembly grows with what has arrived; the events are the same for any cut of the bytes, and whether they are
 //! copied to the assembly or read into it.
 
+#[cfg(feature = "deflate")]
+pub mod inflate;
+
 use std::borrow::Cow;
 
 use super::error::ProtocolError;
@@ -35,6 +38,9 @@ pub struct Rules {
     pub parts: bool,
     /// Data is dropped: we have sent our Close and only wait for the peer's (§1.4).
     pub discard: bool,
+    /// Bytes that may come of one compressed byte.
+    #[cfg(feature = "deflate")]
+    pub inflate_ratio_max: u64,
 }
 
 /// What came of the frames.
@@ -44,6 +50,18 @@ pub enum Arrival<'b> {
     Message(Message<'b>),
     /// A part of a message, where the application takes parts.
     Part(Part<'b>),
+    /// The same of a compressed message.
+    #[cfg(feature = "deflate")]
+    Inflated {
+        /// What the whole message is.
+        kind: Kind,
+        /// The bytes of this part.
+        bytes: Vec<u8>,
+        /// The first part of its message.
+        first: bool,
+        /// The last part of its message.
+        last: bool,
+    },
     /// A Ping with its payload.
     Ping(Cow<'b, [u8]>),
     /// A Pong.
@@ -68,22 +86,43 @@ pub struct Incoming {
     begun: bool,
     assembly: Vec<u8>,
     control: Vec<u8>,
+    /// That message is compressed.
+    #[cfg(feature = "deflate")]
+    compressed: bool,
+    #[cfg(feature = "deflate")]
+    inflating: Option<Box<inflate::Inflating>>,
+    /// What was put off to the next turn.
+    #[cfg(feature = "deflate")]
+    rest: Vec<u8>,
 }
 
 impl Incoming {
     /// True when nothing is incomplete, so that this state need not be kept.
     pub fn is_idle(&self) -> bool {
+        #[cfg(feature = "deflate")]
+        if !self.rest.is_empty() {
+            return false;
+        }
         self.decoder.is_idle() && self.kind.is_none()
     }
 
     /// Memory held, in bytes.
     pub fn charge(&self) -> usize {
-        self.assembly.capacity() + self.control.capacity()
+        #[cfg(not(feature = "deflate"))]
+        let inflating = 0;
+        #[cfg(feature = "deflate")]
+        let inflating =
+            self.rest.capacity() + self.inflating.as_ref().map_or(0, |inflating| inflating.charge());
+        self.assembly.capacity() + self.control.capacity() + inflating
     }
 
     /// Gives the memory of a message back that will not be delivered.
     pub fn drop_assembly(&mut self) {
         self.assembly = Vec::new();
+        #[cfg(feature = "deflate")]
+        {
+            self.inflating = None;
+        }
     }
 
     /// The next arrival in `input`, or `None` when all of it has been taken.
@@ -158,9 +197,10 @@ impl Incoming {
         }
         if last && self.assembly.is_empty() {
             self.finish();
-            return Ok(Some(Arrival::Message(Message { kind, payload: Cow::Borrowed(piece.payload) })));
+            let payload = Cow::Borrowed(&*piece.payload);
+            return Ok(Some(Arrival::Message(Message { payload, ..Message::of(kind) })));
         }
-        self.grow(piece.payload.len());
+        self.grow(piece.payload.len(), self.declared);
         self.assembly.extend_from_slice(piece.payload);
         Ok(last.then(|| self.assembled(kind)))
     }
@@ -168,17 +208,21 @@ impl Incoming {
     fn assembled(&mut self, kind: Kind) -> Arrival<'static> {
         let payload = Cow::Owned(std::mem::take(&mut self.assembly));
         self.finish();
-        Arrival::Message(Message { kind, payload })
+        Arrival::Message(Message { payload, ..Message::of(kind) })
     }
 
     /// Makes a place behind what has been assembled for the bytes that come next, if they belong there as they are; returns
     /// its length, at most `room`. Only where there is something, and for `least` at least: a few bytes are sooner copied.
     pub fn make_place(&mut self, room: usize, least: usize) -> Option<usize> {
+        #[cfg(feature = "deflate")]
+        if self.compressed {
+            return None;
+        }
         let len = room.min(usize::try_from(self.decoder.data_left()).unwrap_or(usize::MAX));
         if self.parts || self.assembly.len() < least || len < least {
             return None;
         }
-        self.grow(len);
+        self.grow(len, self.declared);
         self.assembly.resize(self.assembly.len() + len, 0);
         Some(len)
     }
@@ -223,7 +267,11 @@ impl Incoming {
         }
         // Both below 2^63: the header's length by its rule, the sum because the limit was checked each time.
         self.declared = self.declared.saturating_add(piece.header.len);
-        if self.declared > if self.parts { rules.streamed_message_max } else { rules.message_max } {
+        let most = if self.parts { rules.streamed_message_max } else { rules.message_max };
+        // What cannot be compressed becomes longer by it; what it was is judged while it is inflated.
+        #[cfg(feature = "deflate")]
+        let most = if self.compressed { most.saturating_add(most / 8 + 64) } else { most };
+        if self.declared > most {
             return Err(ProtocolError::MessageTooBig);
         }
         if piece.header.len > rules.frame_max {
@@ -232,13 +280,13 @@ impl Incoming {
         Ok(())
     }
 
-    /// Makes room in the assembly for `len` bytes more. It grows to [`GROWTH`] times what has arrived but never beyond the
-    /// length that has been declared.
-    fn grow(&mut self, len: usize) {
+    /// Makes room in the assembly for `len` bytes more. It grows to [`GROWTH`] times what has arrived but never beyond
+    /// `most`, the length that has been declared.
+    fn grow(&mut self, len: usize, most: u64) {
         let needed = self.assembly.len() + len;
         if needed > self.assembly.capacity() {
-            let declared = usize::try_from(self.declared).unwrap_or(usize::MAX);
-            let wanted = (GROWTH * needed).min(declared).max(needed);
+            let most = usize::try_from(most).unwrap_or(usize::MAX);
+            let wanted = (GROWTH * needed).min(most).max(needed);
             self.assembly.reserve_exact(wanted - self.assembly.len());
         }
     }
@@ -251,6 +299,11 @@ impl Incoming {
         self.begun = false;
         self.parts = false;
         self.assembly = Vec::new();
+        #[cfg(feature = "deflate")]
+        {
+            self.compressed = false;
+            self.inflating = None;
+        }
     }
 }
 

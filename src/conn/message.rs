@@ -28,21 +28,34 @@ pub enum Kind {
 pub struct Message<'a> {
     pub(crate) kind: Kind,
     pub(crate) payload: Cow<'a, [u8]>,
+    /// It is sent as it is, also where compression has been agreed.
+    #[cfg(feature = "deflate")]
+    pub(crate) plain: bool,
 }
 
 impl<'a> Message<'a> {
+    /// An empty message of this kind, to be filled.
+    pub(crate) fn of(kind: Kind) -> Self {
+        Message {
+            kind,
+            payload: Cow::Borrowed(&[]),
+            #[cfg(feature = "deflate")]
+            plain: false,
+        }
+    }
+
     /// A text message.
     pub fn text(text: impl Into<Cow<'a, str>>) -> Self {
         let payload = match text.into() {
             Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
             Cow::Owned(text) => Cow::Owned(text.into_bytes()),
         };
-        Message { kind: Kind::Text, payload }
+        Message { payload, ..Message::of(Kind::Text) }
     }
 
     /// A binary message.
     pub fn binary(bytes: impl Into<Cow<'a, [u8]>>) -> Self {
-        Message { kind: Kind::Binary, payload: bytes.into() }
+        Message { payload: bytes.into(), ..Message::of(Kind::Binary) }
     }
 
     /// Text or binary.
@@ -74,14 +87,29 @@ impl<'a> Message<'a> {
         self.payload.is_empty()
     }
 
+    /// The same message, to be sent as it is where compression has been agreed: for what is compressed already (pictures),
+    /// and for secrets beside text of somebody else's making, whose length would tell of them. (Feature `deflate`.)
+    #[cfg(feature = "deflate")]
+    #[must_use]
+    pub fn uncompressed(mut self) -> Self {
+        self.plain = true;
+        self
+    }
+
     /// The same message, lent: to send it several times.
     pub fn borrowed(&self) -> Message<'_> {
-        Message { kind: self.kind, payload: Cow::Borrowed(&self.payload) }
+        Message { payload: Cow::Borrowed(&self.payload), ..*self }
     }
 
     /// The same message, to keep or to hand to another thread; copies what is lent.
     pub fn into_owned(self) -> Message<'static> {
-        Message { kind: self.kind, payload: Cow::Owned(self.payload.into_owned()) }
+        let payload = Cow::Owned(self.payload.into_owned());
+        Message {
+            kind: self.kind,
+            payload,
+            #[cfg(feature = "deflate")]
+            plain: self.plain,
+        }
     }
 }
 

@@ -5,6 +5,8 @@
 //! here, so that no application can forget to (RFC 6455 §5.5).
 
 pub mod closed;
+#[cfg(feature = "deflate")]
+pub mod deflate;
 pub mod error;
 pub mod incoming;
 pub mod message;
@@ -27,6 +29,8 @@ use crate::ground::limits::Limits;
 use crate::ground::rng::Rng;
 use crate::wire::body::{BodyDecoder, BodyError, BodyEvent};
 use crate::wire::close;
+#[cfg(feature = "deflate")]
+use crate::wire::deflate::negotiation;
 use crate::wire::frame::{self, Header, Opcode, Role};
 use crate::wire::head::{HeadError, HeadLimits, HeadScanner};
 use crate::wire::{mask, utf8};
@@ -45,6 +49,9 @@ pub struct Loan<'a> {
     pub rng: &'a mut Rng,
     /// What the loop's queues hold.
     pub memory: &'a Ledger,
+    /// What the loop compresses and inflates with.
+    #[cfg(feature = "deflate")]
+    pub codecs: &'a mut deflate::Codecs,
 }
 
 /// What came of the bytes.
@@ -67,6 +74,9 @@ pub enum Event<'b> {
     Message(Message<'b>),
     /// A part of a message.
     Part(Part<'b>),
+    /// A part of a compressed message: kind, bytes, first, last.
+    #[cfg(feature = "deflate")]
+    Inflated(Kind, Vec<u8>, bool, bool),
     /// A Ping; it has been answered.
     Ping,
     /// A Pong.
@@ -104,8 +114,19 @@ impl Flags {
     pub const PAUSED: u16 = 1 << 9;
     /// As a client we want back what we sent: the answer's key is not verified, and frames must come masked.
     pub const UNCHECKED: u16 = 1 << 10;
-    /// Between the socket and us is TLS, whose session the hub has. A build without it has no such bit.
-    pub const TLS: u16 = if cfg!(feature = "tls") { 1 << 15 } else { 0 };
+    /// Our window is to be smaller than the loop's.
+    #[cfg(feature = "deflate")]
+    pub const NARROW: u16 = 1 << 14;
+    /// permessage-deflate has been agreed.
+    #[cfg(feature = "deflate")]
+    pub const DEFLATE: u16 = 1 << 15;
+
+    /// Any of these: what is sent is more than a header and the bytes as they are.
+    #[cfg(not(feature = "deflate"))]
+    pub const CODED: u16 = Flags::CLIENT;
+    /// Any of these: what is sent is more than a header and the bytes as they are.
+    #[cfg(feature = "deflate")]
+    pub const CODED: u16 = Flags::CLIENT | Flags::DEFLATE;
 
     /// True when any of `bits` is set.
     pub fn has(self, bits: u16) -> bool {
@@ -143,6 +164,12 @@ pub struct Extra {
     /// What a client asked for and must find in the answer.
     #[cfg(any(test, feature = "client"))]
     pub asked: Option<Asked>,
+    /// What was agreed about compression, until the WebSocket is open.
+    #[cfg(feature = "deflate")]
+    pub agreed: Option<negotiation::Agreement>,
+    /// Compression that remembers.
+    #[cfg(feature = "deflate")]
+    pub deflate: Option<Box<deflate::Dedicated>>,
 }
 
 /// An HTTP exchange.
@@ -179,6 +206,9 @@ pub struct Asked {
     pub key: [u8; 16],
     /// The subprotocols offered.
     pub protocols: Vec<String>,
+    /// The compression offered.
+    #[cfg(feature = "deflate")]
+    pub deflate: Option<negotiation::Terms>,
 }
 
 /// One peer. See the module's text.
@@ -383,6 +413,8 @@ impl Connection {
     pub fn kept(&self) -> usize {
         match self.received.as_deref() {
             Some(Received::Kept(kept)) => kept.len(),
+            #[cfg(feature = "deflate")]
+            Some(Received::Frames(_)) => self.put_off(),
             _ => 0,
         }
     }
@@ -395,6 +427,8 @@ impl Connection {
                 self.received = None;
                 Some(kept)
             }
+            #[cfg(feature = "deflate")]
+            Some(Received::Frames(_)) => self.take_put_off(),
             _ => None,
         }
     }
@@ -418,7 +452,7 @@ impl Connection {
         if kind == Kind::Text && !utf8::is_text(payload) {
             return Some(Err(ProtocolError::BadText));
         }
-        Some(Ok(Message { kind, payload: Cow::Borrowed(payload) }))
+        Some(Ok(Message { payload: Cow::Borrowed(payload), ..Message::of(kind) }))
     }
 
     fn next_arrival<'b>(&mut self, input: &mut Input<'b>, loan: &mut Loan<'_>) -> Option<Event<'b>> {
@@ -433,7 +467,14 @@ impl Connection {
             Some(Received::Frames(incoming)) => incoming,
             Some(_) => return None,
         };
+        #[cfg(not(feature = "deflate"))]
         let arrival = incoming.next(input, &rules);
+        #[cfg(feature = "deflate")]
+        let arrival = if self.flags.has(Flags::DEFLATE) {
+            self.next_inflated(incoming, input, &rules, loan.codecs)
+        } else {
+            incoming.next(input, &rules)
+        };
         if !incoming.is_idle() {
             self.received = Some(kept.unwrap_or_else(|| Box::new(Received::Frames(fresh))));
         }
@@ -483,6 +524,10 @@ impl Connection {
             Ok(None) => None,
             Ok(Some(Arrival::Message(message))) => Some(Event::Message(message)),
             Ok(Some(Arrival::Part(part))) => Some(Event::Part(part)),
+            #[cfg(feature = "deflate")]
+            Ok(Some(Arrival::Inflated { kind, bytes, first, last })) => {
+                Some(Event::Inflated(kind, bytes, first, last))
+            }
             Ok(Some(Arrival::Pong)) => Some(Event::Pong),
             Ok(Some(Arrival::Ping(payload))) => {
                 // RFC 6455 §5.5.2: answer, unless a Close has been received; after our own Close we send nothing.
@@ -513,6 +558,8 @@ impl Connection {
             fragments_max: limits.fragments_max,
             parts: self.flags.has(Flags::PARTS),
             discard: self.phase != Phase::Open,
+            #[cfg(feature = "deflate")]
+            inflate_ratio_max: limits.inflate_ratio_max as u64,
         }
     }
 
@@ -576,24 +623,30 @@ impl Connection {
         }
     }
 
-    /// Queues a message, in fragments if it is long.
-    pub fn send(&mut self, message: Message<'_>, loan: &mut Loan<'_>) {
+    /// Queues a message, in fragments if it is long; true when there are several.
+    pub fn send(&mut self, message: Message<'_>, loan: &mut Loan<'_>) -> bool {
         let opcode = opcode(message.kind);
+        #[cfg(feature = "deflate")]
+        if let Some(packed) = self.pack(&message, loan) {
+            return self.send_packed(opcode, packed, loan);
+        }
         let long = message.len() > loan.limits.fragment_bytes;
         match message.payload {
             Cow::Owned(payload) if long || payload.len() > loan.limits.cork_bytes / 2 => {
-                self.send_long(opcode, payload, loan);
+                self.send_long(opcode, payload, 0, loan)
             }
-            payload if long => self.send_long(opcode, payload.into_owned(), loan),
+            payload if long => self.send_long(opcode, payload.into_owned(), 0, loan),
             payload => {
                 let key = self.key(loan.rng);
                 self.write(loan, payload.len(), |out| frame::append(out, true, opcode, &payload, key));
+                false
             }
         }
     }
 
-    /// Queues a long message where it lies, with the headers of its fragments between: nothing is copied.
-    fn send_long(&mut self, opcode: Opcode, mut payload: Vec<u8>, loan: &mut Loan<'_>) {
+    /// Queues a long message where it lies, with the headers of its fragments between: nothing is copied. The first of them
+    /// gets these reserved bits.
+    fn send_long(&mut self, opcode: Opcode, mut payload: Vec<u8>, reserved: u8, loan: &mut Loan<'_>) -> bool {
         // Room that the application left over would count as ours.
         payload.shrink_to_fit();
         let chunks = payload.chunks_mut(loan.limits.fragment_bytes).map(|chunk| {
@@ -609,10 +662,12 @@ impl Connection {
         let mut start = 0;
         for (i, &(len, key)) in chunks.iter().enumerate() {
             let (fin, opcode) = (i + 1 == chunks.len(), if i == 0 { opcode } else { Opcode::Continuation });
-            let (header, size) = Header { fin, opcode, key, len: len as u64 }.encode();
+            let (mut header, size) = Header { fin, opcode, key, len: len as u64 }.encode();
+            header[0] |= if i == 0 { reserved } else { 0 };
             outbox.append_lying(&header[..size], &payload, start..start + len);
             start += len;
         }
+        chunks.len() > 1
     }
 
     /// Queues one fragment of a message; other messages wait until its last.
@@ -632,7 +687,8 @@ impl Connection {
         loan: &mut Loan<'_>,
     ) {
         if self.role() == Role::Client {
-            return self.send(message.borrowed(), loan);
+            self.send(message.borrowed(), loan);
+            return;
         }
         let outbox = self.outbox.get_or_insert_default();
         // A message in several frames must stay together, so it is never replaced; nor may a later one go before it.

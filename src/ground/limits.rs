@@ -16,6 +16,20 @@ pub type Time = Duration;
 /// On or off.
 pub type Flag = bool;
 
+/// Who remembers what for compression (permessage-deflate, RFC 7692).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DeflateMode {
+    /// Nobody compresses.
+    #[default]
+    Off,
+    /// Every message is compressed by itself, by one compressor for all of a loop: a connection costs nothing.
+    Shared,
+    /// Connections have a compressor and an inflater of their own, which remember the messages before, as long as
+    /// `deflate_budget` lasts; those that come later are `Shared`.
+    Dedicated,
+}
+
 /// Hands the table of limits to the macro named by the caller, so that [`Limits`], its defaults, the
 /// builder of `Config` and the names for command line and file come from one place.
 #[macro_export]
@@ -45,6 +59,8 @@ macro_rules! with_limits {
             tls_handshake_budget: Count = 32;
             /// Bytes read from one connection per turn; the rest waits for the next turn.
             read_budget: Bytes = 256 * 1024;
+            /// Bytes to which the messages of one connection are inflated per turn; the rest waits for the next turn.
+            inflate_budget: Bytes = 1024 * 1024;
             /// Bytes written to one connection per turn; the rest waits for the next turn.
             flush_budget: Bytes = 1024 * 1024;
             /// Commands of other threads carried out per turn; the rest waits for the next turn.
@@ -92,6 +108,9 @@ macro_rules! with_limits {
             streamed_message_max: Length = 64 * 1024 * 1024 * 1024;
             /// Frames of one incoming message. Over it: close code 1008.
             fragments_max: Count = 131_072;
+            /// Bytes that may come of one byte of a compressed incoming message, once it is longer than 256 KiB. Over it:
+            /// close code 1008.
+            inflate_ratio_max: Count = 200;
             /// Outgoing messages longer than this are split into fragments of this many bytes.
             fragment_bytes: Bytes = 256 * 1024;
 
@@ -106,6 +125,23 @@ macro_rules! with_limits {
             backlog_grace: Time = Duration::from_secs(10);
             /// Bytes of all backlogs and incomplete messages of one loop. Over it the largest debtors are closed.
             memory_max: Bytes = 512 * 1024 * 1024;
+
+            /// Whether compression (permessage-deflate) is agreed to where it is offered: `off`; `shared`, where messages do
+            /// not refer to each other and a connection costs nothing; `dedicated`, where they do and each connection has a
+            /// compressor and an inflater of its own. Needs a build with the feature `deflate`.
+            deflate: DeflateMode = DeflateMode::Off;
+            /// Outgoing messages shorter than this are not compressed.
+            deflate_min: Bytes = 128;
+            /// How hard compressors try, 1 (fast) to 9 (short).
+            deflate_level: Count = 3;
+            /// Memory of a compressor for what it has not coded yet, 1 (896 B) to 9 (224 KiB); each step doubles it.
+            deflate_memory_level: Count = 8;
+            /// How far messages look back, as a power of two: 9 (512 B) to 15 (32 KiB). The client is told too, if it lets
+            /// itself be told.
+            deflate_window_bits: Count = 15;
+            /// Bytes that compressors and inflaters of single connections may hold together. Over it new connections are
+            /// `shared`.
+            deflate_budget: Bytes = 64 * 1024 * 1024;
 
             /// Time from accept to the end of a request's head and body, whatever arrives meanwhile. Over it: `408`, close.
             handshake_timeout: Time = Duration::from_secs(10);

@@ -9,10 +9,12 @@
 use super::outgoing::SEGMENT;
 use super::topics::Policy;
 use super::{Hub, Marks, NOBODY};
-use crate::conn::fragments;
+#[cfg(feature = "deflate")]
+use crate::conn::deflate::{VARIANTS, packed_fragments};
 use crate::conn::message::Message;
 use crate::conn::outbox::SharedFrame;
 use crate::conn::phase::Phase;
+use crate::conn::{Connection, fragments};
 use crate::wire::frame;
 
 /// Frames of one topic that nobody has yet. Empty where nothing waits.
@@ -22,6 +24,9 @@ pub(super) struct Gathered {
     bytes: Vec<u8>,
     messages: u64,
     fragmented: u64,
+    /// The same frames as those get them who have agreed on compression.
+    #[cfg(feature = "deflate")]
+    packed: [Packed; VARIANTS],
 }
 
 /// A Ping without payload, as a server sends it (RFC 6455 §5.5.2).
@@ -35,15 +40,43 @@ pub struct Broadcast {
     frames: SharedFrame,
     messages: u64,
     fragmented: u64,
+    #[cfg(feature = "deflate")]
+    /// Absent where it would be the same.
+    packed: [Option<SharedFrame>; VARIANTS],
     /// Whom it is for. The list is lent: nobody subscribes or leaves meanwhile.
     pub recipients: Vec<u32>,
 }
 
 impl Broadcast {
     /// What is to be written to each.
+    #[cfg(not(feature = "deflate"))]
     pub fn bytes(&self) -> &[u8] {
         self.frames.bytes()
     }
+
+    #[cfg(not(feature = "deflate"))]
+    fn share(&self, _: &Connection) -> &SharedFrame {
+        &self.frames
+    }
+
+    /// What one connection gets of it.
+    #[cfg(feature = "deflate")]
+    fn share(&self, conn: &Connection) -> &SharedFrame {
+        conn.variant().and_then(|variant| self.packed[variant].as_ref()).unwrap_or(&self.frames)
+    }
+
+    #[cfg(feature = "deflate")]
+    fn is_packed_for(&self, conn: &Connection) -> bool {
+        conn.variant().is_some_and(|variant| self.packed[variant].is_some())
+    }
+}
+
+/// Frames of which some are compressed, perhaps.
+#[cfg(feature = "deflate")]
+#[derive(Debug, Default)]
+struct Packed {
+    bytes: Vec<u8>,
+    any: bool,
 }
 
 impl Gathered {
@@ -52,9 +85,12 @@ impl Gathered {
     }
 
     /// Memory held, in bytes.
-    #[cfg(test)]
     pub(super) fn charge(&self) -> usize {
-        self.bytes.capacity()
+        #[cfg(not(feature = "deflate"))]
+        let packed = 0;
+        #[cfg(feature = "deflate")]
+        let packed = self.packed.iter().map(|packed| packed.bytes.capacity()).sum::<usize>();
+        self.bytes.capacity() + packed
     }
 }
 
@@ -69,18 +105,57 @@ impl Hub {
         if self.gathered.topic != topic || waits + len > self.limits.backlog_high {
             self.hand_out();
         }
-        self.reserve(NOBODY, len);
+        self.reserve(NOBODY, self.forms(topic) * len);
+        let before = self.gathered.charge();
+        #[cfg(feature = "deflate")]
+        self.gather_packed(topic, message);
         let gathered = &mut self.gathered;
-        let before = gathered.bytes.capacity();
         let frames = fragments(message, self.limits.fragment_bytes);
         gathered.fragmented += u64::from(frames.len() > 1);
         for (last, opcode, payload) in frames {
             frame::append(&mut gathered.bytes, last, opcode, payload, None);
         }
-        self.memory.set(self.memory.get() + gathered.bytes.capacity() - before);
+        self.memory.set(self.memory.get() + gathered.charge() - before);
         gathered.topic = topic;
         gathered.messages += 1;
         listeners
+    }
+
+    /// In how many forms what is published to a topic lies in memory.
+    #[cfg(not(feature = "deflate"))]
+    pub(super) fn forms(&self, _: u32) -> usize {
+        1
+    }
+
+    /// In how many forms what is published to a topic lies in memory.
+    #[cfg(feature = "deflate")]
+    pub(super) fn forms(&self, topic: u32) -> usize {
+        1 + (0..VARIANTS).filter(|&variant| self.topics.deflates(topic, variant)).count()
+    }
+
+    /// The same for those who get it compressed, as far as some of the topic's subscribers do.
+    #[cfg(feature = "deflate")]
+    fn gather_packed(&mut self, topic: u32, message: &Message<'_>) {
+        for variant in 0..VARIANTS {
+            if !self.topics.deflates(topic, variant) {
+                continue;
+            }
+            let packed = self.pack_for(topic, variant, message);
+            let longest = self.limits.fragment_bytes;
+            let Packed { bytes, any } = &mut self.gathered.packed[variant];
+            match packed {
+                Some(packed) => {
+                    packed_fragments(message.kind(), &packed, longest, |append| append(bytes));
+                    *any = true;
+                    self.codecs.recycle(packed);
+                }
+                None => {
+                    for (last, opcode, payload) in fragments(message, longest) {
+                        frame::append(bytes, last, opcode, payload, None);
+                    }
+                }
+            }
+        }
     }
 
     /// True when something waits to be written to many.
@@ -96,19 +171,36 @@ impl Hub {
         }
         let recipients = std::mem::take(&mut self.pinged);
         let frames = SharedFrame::new(PING.to_vec(), &self.memory);
-        Some(Broadcast { topic: None, frames, messages: 0, fragmented: 0, recipients })
+        Some(Broadcast {
+            topic: None,
+            frames,
+            messages: 0,
+            fragmented: 0,
+            #[cfg(feature = "deflate")]
+            packed: Default::default(),
+            recipients,
+        })
     }
 
     fn take_gathered(&mut self) -> Option<Broadcast> {
         if self.gathered.is_empty() {
             return None;
         }
-        let Gathered { topic, bytes, messages, fragmented } = std::mem::take(&mut self.gathered);
+        let gathered = std::mem::take(&mut self.gathered);
         // It is entered again as what it becomes.
-        self.memory.set(self.memory.get() - bytes.capacity());
-        let frames = SharedFrame::new(bytes, &self.memory);
-        let recipients = self.topics.lend(topic);
-        Some(Broadcast { topic: Some(topic), frames, messages, fragmented, recipients })
+        self.memory.set(self.memory.get() - gathered.charge());
+        let topic = gathered.topic;
+        Some(Broadcast {
+            topic: Some(topic),
+            frames: SharedFrame::new(gathered.bytes, &self.memory),
+            messages: gathered.messages,
+            fragmented: gathered.fragmented,
+            #[cfg(feature = "deflate")]
+            packed: gathered
+                .packed
+                .map(|Packed { bytes, any }| any.then(|| SharedFrame::new(bytes, &self.memory))),
+            recipients: self.topics.lend(topic),
+        })
     }
 
     /// True when a recipient's share may be written at once, for nothing waits before it. Else it has been queued, or
@@ -126,19 +218,25 @@ impl Hub {
         at_once
     }
 
+    /// What is to be written to one recipient.
+    #[cfg(feature = "deflate")]
+    pub fn share<'b>(&self, index: u32, broadcast: &'b Broadcast) -> &'b [u8] {
+        broadcast.share(&self.slots.0[index as usize].conn).bytes()
+    }
+
     /// `len` bytes of a recipient's share have been written; if that is not all, the rest is queued, until the kernel
     /// can take more where it is `blocked`.
     #[inline]
     pub fn broadcast_sent(&mut self, index: u32, broadcast: &Broadcast, len: usize, blocked: bool) {
         self.stats.bytes_out += len as u64;
-        let whole = len == broadcast.bytes().len();
+        let whole = len == broadcast.share(&self.slots.0[index as usize].conn).bytes().len();
         if whole && !blocked {
-            return self.count_broadcast(broadcast);
+            return self.count_broadcast(index, broadcast);
         }
         self.slots.0[index as usize].marks.set(Marks::BLOCKED, blocked);
         if whole {
             // What the kernel did not take waits behind TLS.
-            return self.count_broadcast(broadcast);
+            return self.count_broadcast(index, broadcast);
         }
         self.queue_broadcast(index, broadcast, len);
     }
@@ -187,8 +285,8 @@ impl Hub {
     /// A topic that has ceased to exist: nobody is left whom it could concern.
     pub(super) fn drop_gathered(&mut self, topic: u32) {
         if self.gathered.topic == topic {
-            let Gathered { bytes, .. } = std::mem::take(&mut self.gathered);
-            self.memory.set(self.memory.get() - bytes.capacity());
+            let gathered = std::mem::take(&mut self.gathered);
+            self.memory.set(self.memory.get() - gathered.charge());
         }
     }
 
@@ -203,15 +301,22 @@ impl Hub {
             return;
         }
         self.with(index, |conn, _| {
+            let frames = broadcast.share(conn);
             let outbox = conn.outbox.get_or_insert_default();
-            outbox.append_shared(&broadcast.frames, 0);
+            outbox.append_shared(frames, 0);
             outbox.advance(sent);
         });
-        self.count_broadcast(broadcast);
+        self.count_broadcast(index, broadcast);
         self.settle(index);
     }
 
-    fn count_broadcast(&mut self, broadcast: &Broadcast) {
+    fn count_broadcast(&mut self, index: u32, broadcast: &Broadcast) {
+        #[cfg(not(feature = "deflate"))]
+        let _ = index;
+        #[cfg(feature = "deflate")]
+        if broadcast.is_packed_for(&self.slots.0[index as usize].conn) {
+            self.slots.0[index as usize].conn.outdate();
+        }
         self.stats.messages_out += broadcast.messages;
         self.stats.fragmented_out += broadcast.fragmented;
     }

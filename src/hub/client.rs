@@ -15,9 +15,13 @@ use crate::conn::phase::Phase;
 use crate::conn::tls::ClientTls;
 use crate::conn::{Asked, Flags, head_limits};
 use crate::ground::id::ConnId;
+#[cfg(feature = "deflate")]
+use crate::ground::limits::DeflateMode;
 use crate::wire::frame::Role;
+#[cfg(feature = "deflate")]
+use crate::wire::handshake::check_deflate;
 use crate::wire::handshake::{AcceptError, Key, check_accept, write_upgrade_request};
-use crate::wire::head::parse_response;
+use crate::wire::head::{ResponseHead, parse_response};
 
 pub use crate::wire::handshake::InvalidRequest;
 
@@ -38,6 +42,8 @@ pub struct Connect {
     unchecked: bool,
     #[cfg(feature = "tls")]
     tls: Option<ClientTls>,
+    #[cfg(feature = "deflate")]
+    deflate: DeflateMode,
 }
 
 impl Connect {
@@ -53,6 +59,8 @@ impl Connect {
             unchecked: false,
             #[cfg(feature = "tls")]
             tls: None,
+            #[cfg(feature = "deflate")]
+            deflate: DeflateMode::Off,
         }
     }
 
@@ -88,6 +96,16 @@ impl Connect {
     #[must_use]
     pub fn tls(mut self, tls: ClientTls) -> Self {
         self.tls = Some(tls);
+        self
+    }
+
+    /// Offers compression (permessage-deflate): `Shared` asks both sides not to refer to earlier messages, `Dedicated` lets
+    /// both, as long as `deflate_budget` lasts. `deflate_window_bits` and the other limits are those of the loop; a server
+    /// that does not want it opens the connection without it. (Feature `deflate`.)
+    #[cfg(feature = "deflate")]
+    #[must_use]
+    pub fn deflate(mut self, mode: DeflateMode) -> Self {
+        self.deflate = mode;
         self
     }
 
@@ -170,7 +188,14 @@ impl Hub {
         let protocols: Vec<&str> = connect.protocols.iter().map(String::as_str).collect();
         let fields = connect.headers.iter().map(|(name, value)| (&**name, &**value));
         let mut request = Vec::new();
-        write_upgrade_request(&mut request, &connect.host, &connect.target, &key, &protocols, fields)
+        #[cfg(not(feature = "deflate"))]
+        let extensions = None::<String>;
+        #[cfg(feature = "deflate")]
+        let deflate = self.deflate_terms(connect.deflate);
+        #[cfg(feature = "deflate")]
+        let extensions = deflate.map(|terms| terms.offer());
+        let Connect { host, target, .. } = connect;
+        write_upgrade_request(&mut request, host, target, &key, &protocols, extensions.as_deref(), fields)
             .map_err(ConnectError::Invalid)?;
         #[cfg(feature = "tls")]
         let session = match connect.tls.as_ref().map(|tls| tls.connect(&connect.host)).transpose() {
@@ -185,7 +210,16 @@ impl Hub {
         slot.marks.set(Marks::BLOCKED | Marks::WRITE_INTEREST | Marks::DIALLED, true);
         slot.conn.flags.set(Flags::ANNOUNCED, true);
         slot.conn.flags.set(Flags::UNCHECKED, connect.unchecked);
-        slot.conn.extra().asked = Some(Asked { key, protocols: connect.protocols.clone() });
+        slot.conn.extra().asked = Some(Asked {
+            key,
+            protocols: connect.protocols.clone(),
+            #[cfg(feature = "deflate")]
+            deflate,
+        });
+        #[cfg(feature = "deflate")]
+        if let Some(terms) = deflate {
+            self.offer_deflate(index, terms);
+        }
         self.stats.connected += 1;
         self.enter(index, self.limits.handshake_timeout);
         self.with(index, |conn, _| conn.outbox.get_or_insert_default().append(|out| *out = request));
@@ -233,13 +267,33 @@ impl Hub {
         let offered: Vec<&str> = asked.protocols.iter().map(String::as_str).collect();
         let (cause, text) = match parse_response(head, &mut room, &head_limits(&self.limits)) {
             Err(error) => (Cause::BadAnswer, error.to_string()),
-            Ok(response) => match check_accept(&response, &Key::from_bytes(&asked.key), &offered) {
-                Ok(_) => return self.opened(index, app),
+            Ok(response) => match self.judge_answer(index, &asked, &response, &offered) {
+                Ok(()) => return self.opened(index, app),
                 Err(AcceptError::WrongAccept) if unchecked => return self.opened(index, app),
                 Err(error @ AcceptError::Status(status)) => (Cause::Declined(status), error.to_string()),
                 Err(error) => (Cause::BadAnswer, error.to_string()),
             },
         };
         self.doom(index, Closed::with(By::Peer, cause, None, &text), true);
+    }
+
+    fn judge_answer(
+        &mut self,
+        index: u32,
+        asked: &Asked,
+        response: &ResponseHead<'_, '_>,
+        offered: &[&str],
+    ) -> Result<(), AcceptError> {
+        let key = Key::from_bytes(&asked.key);
+        #[cfg(feature = "deflate")]
+        if let Some(terms) = asked.deflate {
+            let agreed = check_deflate(response, &key, offered, terms)?;
+            self.stats.deflate_declined += u64::from(agreed.is_none());
+            self.slots.0[index as usize].conn.extra().agreed = agreed;
+            return Ok(());
+        }
+        #[cfg(not(feature = "deflate"))]
+        let _ = index;
+        check_accept(response, &key, offered).map(drop)
     }
 }

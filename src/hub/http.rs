@@ -156,9 +156,14 @@ impl Hub {
             let text = "the application chose a subprotocol that was not offered";
             return self.reject(index, 500, text.into(), Cause::Refused(500));
         }
+        #[cfg(not(feature = "deflate"))]
+        let extensions = None::<String>;
+        #[cfg(feature = "deflate")]
+        let extensions = self.accept_deflate(index, head);
         self.with(index, |conn, loan| {
             let fields = upgrade.headers.iter().map(|(name, value)| (&**name, &**value));
-            conn.write(loan, 256, |out| handshake::write_accept(out, key, protocol, fields));
+            let extensions = extensions.as_deref();
+            conn.write(loan, 256, |out| handshake::write_accept(out, key, protocol, extensions, fields));
         });
         self.opened(index, app);
     }
@@ -167,7 +172,7 @@ impl Hub {
     pub(super) fn opened(&mut self, index: u32, app: &mut dyn Handler) {
         self.with(index, |conn, _| conn.trigger(Trigger::Upgraded));
         let slot = &mut self.slots.0[index as usize];
-        slot.conn.extra = None;
+        let extra = slot.conn.extra.take();
         if let Some(outbox) = &mut slot.conn.outbox {
             outbox.fence();
         }
@@ -176,6 +181,10 @@ impl Hub {
         let scope = slot.scope;
         self.stats.open += 1;
         self.stats.opened += 1;
+        #[cfg(not(feature = "deflate"))]
+        drop(extra);
+        #[cfg(feature = "deflate")]
+        self.begin_deflate(index, extra);
         self.enter_ping(index, self.limits.ping_interval);
         self.settle(index);
         self.scope = scope;

@@ -39,6 +39,13 @@ impl Marks {
     #[cfg(any(test, feature = "client"))]
     pub const DIALLED: u16 = 1 << 13;
 
+    /// Between the socket and the connection is TLS, whose session the hub has. A build without it has no such bit.
+    pub const TLS: u16 = if cfg!(feature = "tls") { 1 << 14 } else { 0 };
+
+    /// Any of these: more is to be done for the peer than to write the reply.
+    pub const BUSY: u16 =
+        Marks::DIRTY | Marks::BLOCKED | Marks::WRITE_INTEREST | Marks::DRAIN_OWED | Marks::TLS;
+
     /// True when any of `bits` is set.
     pub fn has(self, bits: u16) -> bool {
         self.0 & bits != 0

@@ -9,9 +9,12 @@ pub mod admission;
 pub mod broadcast;
 pub mod context;
 pub mod deadlines;
+#[cfg(feature = "deflate")]
+mod deflate;
 pub mod exchange;
 pub mod handler;
 pub mod http;
+mod invariants;
 mod marks;
 pub mod outgoing;
 pub mod place;
@@ -39,10 +42,12 @@ use self::outgoing::Sent;
 use self::stats::Stats;
 use self::topics::Topics;
 use crate::conn::closed::{By, Cause, Closed};
+#[cfg(feature = "deflate")]
+use crate::conn::deflate::Codecs;
 use crate::conn::message::Message;
-#[cfg(test)]
-use crate::conn::outbox::Outbox;
-use crate::conn::outbox::{COALESCE_MAX, Ledger};
+#[cfg(feature = "deflate")]
+use crate::conn::message::Part;
+use crate::conn::outbox::Ledger;
 use crate::conn::phase::{Phase, Trigger};
 use crate::conn::{Connection, Event, Flags, Loan, Received};
 use crate::ground::id::ConnId;
@@ -90,6 +95,11 @@ const _: () = {
 
 impl Slot {
     fn may_be_read(&self, limits: &Limits) -> bool {
+        // What was put off comes before what the kernel holds.
+        #[cfg(feature = "deflate")]
+        if self.conn.put_off() > 0 {
+            return false;
+        }
         !self.conn.flags.has(Flags::HIGH | Flags::PAUSED)
             && self.conn.phase != Phase::Closed
             && self.conn.kept() <= limits.head_max
@@ -122,6 +132,9 @@ pub struct Hub {
     sessions: tls::Sessions,
     pub(crate) stats: Stats,
     memory: Ledger,
+    /// What messages are compressed and inflated with.
+    #[cfg(feature = "deflate")]
+    codecs: Codecs,
     rng: Rng,
     /// Time since the loop started.
     now: Duration,
@@ -161,6 +174,8 @@ impl Hub {
         Hub {
             cork: Vec::with_capacity(limits.cork_bytes),
             reply_max: outgoing::reply_max(&limits),
+            #[cfg(feature = "deflate")]
+            codecs: Codecs::new(&limits),
             limits,
             origins,
             slots: Slots(Slab::new()),
@@ -214,6 +229,14 @@ impl Hub {
             memory_bytes: self.memory.get() as u64,
             topics: self.topics.len() as u64,
             timers: self.timers.len() as u64,
+            #[cfg(feature = "deflate")]
+            deflated_from: self.codecs.tally.deflated_from,
+            #[cfg(feature = "deflate")]
+            deflated_to: self.codecs.tally.deflated_to,
+            #[cfg(feature = "deflate")]
+            inflated_from: self.codecs.tally.inflated_from,
+            #[cfg(feature = "deflate")]
+            inflated_to: self.codecs.tally.inflated_to,
             ..self.stats
         }
     }
@@ -252,8 +275,15 @@ impl Hub {
         let conn = &mut self.slots.0[index as usize].conn;
         let (charge, backlog) = (conn.charge(), conn.backlog());
         let cork = (self.corked == index).then_some(&mut self.cork);
-        let result =
-            f(conn, &mut Loan { limits: &self.limits, cork, rng: &mut self.rng, memory: &self.memory });
+        let mut loan = Loan {
+            limits: &self.limits,
+            cork,
+            rng: &mut self.rng,
+            memory: &self.memory,
+            #[cfg(feature = "deflate")]
+            codecs: &mut self.codecs,
+        };
+        let result = f(conn, &mut loan);
         self.memory.set(self.memory.get() + conn.charge() - charge);
         self.stats.queued_bytes = self.stats.queued_bytes + conn.backlog() as u64 - backlog as u64;
         result
@@ -309,6 +339,11 @@ impl Hub {
             }
             self.make_room(index, input.len());
             let Some(event) = self.with(index, |conn, loan| conn.next_event(&mut input, loan)) else {
+                #[cfg(feature = "deflate")]
+                if self.slots.0[index as usize].conn.put_off() > 0 {
+                    self.stats.budget_inflate += 1;
+                    self.resume(index);
+                }
                 return;
             };
             self.dispatch(index, event, app);
@@ -331,6 +366,11 @@ impl Hub {
             Event::Part(part) => {
                 self.stats.parts_in += 1;
                 app.on_part(&mut Context::new(self), id, part);
+            }
+            #[cfg(feature = "deflate")]
+            Event::Inflated(kind, bytes, first, last) => {
+                self.stats.parts_in += 1;
+                app.on_part(&mut Context::new(self), id, Part { kind, bytes: &bytes, first, last });
             }
             Event::Ping => {
                 self.stats.pings_in += 1;
@@ -550,7 +590,10 @@ impl Hub {
         if slot.marks.set(Marks::OPEN, false) {
             self.stats.open -= 1;
             self.topics.mute(slot.conn.extra.as_deref());
+            #[cfg(feature = "deflate")]
+            self.end_deflate(index);
         }
+        let slot = &mut self.slots.0[index as usize];
         if slot.marks.set(Marks::HALF_OPEN, false) {
             self.stats.half_open -= 1;
         }
@@ -571,6 +614,8 @@ impl Hub {
     pub fn bury(&mut self, index: u32, app: &mut dyn Handler) -> bool {
         let id = self.id(index);
         self.leave_topics(index);
+        #[cfg(feature = "deflate")]
+        self.release_deflate(index);
         let slot = &mut self.slots.0[index as usize];
         let closed = slot.conn.extra().closed.take();
         let mut closed = closed.unwrap_or_else(|| Closed::new(By::Server, Cause::Answered));
@@ -600,85 +645,6 @@ impl Hub {
         }
         slot.marks.has(Marks::RESET)
     }
-
-    /// Verifies the invariants; for debug builds and the simulator.
-    ///
-    /// # Panics
-    /// When one does not hold: that is a defect of the hub.
-    pub fn check(&self) {
-        self.check_topics();
-        let (mut queued, mut charge, mut open, mut half_open, mut waiting) = (0, 0, 0, 0, 0);
-        let mut refusing = 0;
-        for (index, slot) in &self.slots.0 {
-            let backlog = slot.conn.backlog();
-            refusing += u64::from(slot.marks.has(Marks::REFUSED));
-            let unread = slot.marks.has(Marks::READABLE) && self.may_read(index as u32);
-            let kept = self.kept_is_due(index as u32);
-            assert!(
-                !(unread || kept) || slot.marks.has(Marks::READY),
-                "bytes that nobody will read: {slot:?}"
-            );
-            queued += backlog;
-            #[cfg(feature = "tls")]
-            {
-                let waiting = self.tls_waiting(index as u32);
-                let noted = waiting == 0 || slot.marks.has(Marks::DIRTY | Marks::BLOCKED);
-                assert!(noted || slot.conn.phase == Phase::Closed, "sealed and never written: {slot:?}");
-                queued += waiting;
-                charge += self.tls_charge(index as u32);
-            }
-            waiting += usize::from(slot.conn.phase != Phase::Closed);
-            charge += slot.conn.charge();
-            open += u64::from(slot.marks.has(Marks::OPEN));
-            half_open += u64::from(slot.marks.has(Marks::HALF_OPEN));
-            assert!(backlog <= self.limits.backlog_max, "backlog {backlog} above its maximum");
-            assert!(
-                slot.conn.phase == Phase::Closed || slot.link.deadline().is_some(),
-                "no deadline: {slot:?}"
-            );
-            let idle = slot.conn.phase == Phase::Open && backlog == 0 && slot.conn.received.is_none();
-            assert!(
-                !idle || slot.conn.outbox.is_none() || slot.conn.flags.has(Flags::HIGH) || in_parts(slot)
-            );
-            assert!(
-                slot.conn.sendable() == 0 || slot.marks.has(Marks::DIRTY | Marks::BLOCKED),
-                "{backlog} bytes that nobody will write: {slot:?}"
-            );
-        }
-        assert_eq!(self.wheel.armed(), waiting, "entries on the wheel");
-        assert_eq!(self.timer_wheel.armed(), self.timers.len(), "timers on the wheel");
-        assert_eq!(self.stats.queued_bytes, queued as u64, "sum of backlogs");
-        assert!(self.memory.get() >= charge, "ledger {} below charges {charge}", self.memory.get());
-        let levels = (self.stats.open, self.stats.half_open, self.stats.refusing);
-        assert_eq!(levels, (open, half_open, refusing), "open, half open, refusing");
-        // What a call queues is reserved to the byte; how far the segment that takes it grows ahead is not.
-        let most = self.limits.memory_max + COALESCE_MAX;
-        assert!(self.memory.get() <= most, "memory {} above its maximum {most}", self.memory.get());
-        assert!(self.cork.is_empty(), "the cork outlives its peer");
-    }
-}
-
-#[cfg(test)]
-impl Hub {
-    /// Verifies that the ledger holds what connections and shared frames hold, to the byte.
-    ///
-    /// # Panics
-    /// When it does not: that is a defect of the hub.
-    pub fn check_ledger(&self) {
-        let conns = self.slots.0.iter().map(|(_, slot)| &slot.conn);
-        let own: usize = conns.clone().map(Connection::charge).sum();
-        let outboxes = conns.filter_map(|conn| conn.outbox.as_deref());
-        outboxes.clone().for_each(Outbox::check);
-        let shared: std::collections::BTreeMap<_, _> = outboxes.flat_map(|outbox| outbox.shared()).collect();
-        let gathered = self.gathered.charge();
-        #[cfg(feature = "tls")]
-        let own = own + self.slots.0.iter().map(|(index, _)| self.tls_charge(index as u32)).sum::<usize>();
-        assert_eq!(self.memory.get(), own + gathered + shared.values().sum::<usize>(), "ledger");
-    }
-}
-
-fn in_parts(slot: &Slot) -> bool {
-    slot.conn.outbox.as_ref().is_some_and(|outbox| outbox.in_parts())
 }
 
 #[cfg(test)]

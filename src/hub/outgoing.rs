@@ -9,11 +9,13 @@ use super::handler::Handler;
 use super::topics::Policy;
 use super::{Context, Hub, Marks, NOBODY};
 use crate::conn::closed::{By, Cause, Closed};
+#[cfg(feature = "deflate")]
+use crate::conn::deflate::{VARIANTS, packed_fragments};
 use crate::conn::incoming::GROWTH;
 use crate::conn::message::{Kind, Message};
 use crate::conn::outbox::{SLICES, SharedFrame};
 use crate::conn::phase::Phase;
-use crate::conn::{Flags, fragments, opcode};
+use crate::conn::{Connection, Flags, fragments, opcode};
 use crate::ground::id::ConnId;
 use crate::ground::limits::Limits;
 use crate::wire::frame::{self, Opcode};
@@ -61,19 +63,19 @@ impl Hub {
         if !self.reserve(index, len) {
             return Sent::Gone;
         }
-        self.stats.fragmented_out += u64::from(message.len() > self.limits.fragment_bytes);
-        self.with(index, |conn, loan| conn.send(message, loan));
+        let fragmented = self.with(index, |conn, loan| conn.send(message, loan));
+        self.stats.fragmented_out += u64::from(fragmented);
         self.stats.messages_out += 1;
         self.settle(index)
     }
 
-    /// Gathers a message to the peer that is being read in the loop's write buffer, where it is the server's, fits, and
+    /// Gathers a message to the peer that is being read in the loop's write buffer, where it goes out as it is, fits, and
     /// nothing waits before it. So does most of what is sent: no sum changes but the counter.
     fn reply(&mut self, index: u32, message: &Message<'_>) -> bool {
         let conn = &self.slots.0[index as usize].conn;
         let fits = self.corked == index
             && conn.outbox.is_none()
-            && !conn.flags.has(Flags::CLIENT)
+            && !conn.flags.has(Flags::CODED)
             && message.len() <= self.reply_max
             && self.cork.len() + message.len() < self.limits.cork_bytes;
         if fits {
@@ -115,8 +117,8 @@ impl Hub {
             return self.gather(topic, message, len);
         }
         self.hand_out();
-        self.reserve(NOBODY, len);
-        let frames = self.encode_shared(message);
+        self.reserve(NOBODY, self.forms(topic) * len);
+        let frames = self.encode_forms(topic, message);
         let (policy, tag) = self.topics.policy(topic);
         // No callback runs in this loop, so the list can be lent out for its time.
         let subscribers = self.topics.lend(topic);
@@ -131,7 +133,7 @@ impl Hub {
     fn publish_to(
         &mut self,
         index: u32,
-        frames: &[SharedFrame],
+        forms: &Forms,
         message: &Message<'_>,
         policy: Policy,
         tag: u32,
@@ -149,19 +151,45 @@ impl Hub {
         if !self.reserve(index, own) {
             return false;
         }
+        let frames = forms.of(&self.slots.0[index as usize].conn);
         self.stats.fragmented_out += u64::from(frames.len() > 1);
         self.with(index, |conn, loan| conn.send_shared(frames, message, tag, loan));
+        #[cfg(feature = "deflate")]
+        if forms.packs(&self.slots.0[index as usize].conn) {
+            self.slots.0[index as usize].conn.outdate();
+        }
         self.stats.messages_out += 1;
         self.settle(index) != Sent::Gone
     }
 
-    fn encode_shared(&self, message: &Message<'_>) -> Vec<SharedFrame> {
+    /// Encodes a message once for all, in each form that somebody gets it in.
+    fn encode_forms(&mut self, topic: u32, message: &Message<'_>) -> Forms {
+        let memory = &self.memory;
         let encode = |(last, opcode, payload): (bool, Opcode, &[u8])| {
             let mut bytes = Vec::new();
             frame::append(&mut bytes, last, opcode, payload, None);
-            SharedFrame::new(bytes, &self.memory)
+            SharedFrame::new(bytes, memory)
         };
-        fragments(message, self.limits.fragment_bytes).map(encode).collect()
+        let plain = fragments(message, self.limits.fragment_bytes).map(encode).collect();
+        #[cfg(not(feature = "deflate"))]
+        let _ = topic;
+        #[cfg(feature = "deflate")]
+        let packed = std::array::from_fn(|variant| {
+            let packed = self.pack_for(topic, variant, message)?;
+            let mut frames = Vec::new();
+            packed_fragments(message.kind(), &packed, self.limits.fragment_bytes, |append| {
+                let mut bytes = Vec::new();
+                append(&mut bytes);
+                frames.push(SharedFrame::new(bytes, &self.memory));
+            });
+            self.codecs.recycle(packed);
+            Some(frames)
+        });
+        Forms {
+            plain,
+            #[cfg(feature = "deflate")]
+            packed,
+        }
     }
 
     /// Sends a Ping: with those of others at the turn's end, or before what waits for this peer.
@@ -224,6 +252,8 @@ impl Hub {
         let charge = self.slots.0[index as usize].conn.charge();
         // An assembly never outgrows a message; other input doubles at the most.
         let assembly = (GROWTH * len + (GROWTH - 1) * charge).min(self.limits.message_max);
+        #[cfg(feature = "deflate")]
+        let assembly = self.inflated_room(index, len, charge).unwrap_or(assembly);
         self.reserve(index, assembly.max(2 * len + charge));
     }
 
@@ -287,6 +317,10 @@ impl Hub {
     pub fn cork(&mut self, index: u32) {
         debug_assert!(self.cork.is_empty());
         self.corked = index;
+        #[cfg(feature = "deflate")]
+        {
+            self.codecs.left = self.limits.inflate_budget;
+        }
     }
 
     /// The same as [`Hub::outgoing`] where all of it lies in the loop's write buffer, without a table of slices.
@@ -332,8 +366,8 @@ impl Hub {
         let slot = &self.slots.0[index as usize];
         let plain = slot.conn.phase == Phase::Open
             && slot.conn.outbox.is_none()
-            && !slot.conn.flags.has(Flags::HIGH | Flags::TLS)
-            && !slot.marks.has(Marks::DIRTY | Marks::BLOCKED | Marks::WRITE_INTEREST | Marks::DRAIN_OWED)
+            && !slot.conn.flags.has(Flags::HIGH)
+            && !slot.marks.has(Marks::BUSY)
             && (1..=self.limits.flush_budget).contains(&self.cork.len());
         (plain && self.corked == index).then_some(&self.cork)
     }
@@ -473,6 +507,33 @@ impl Hub {
         // server that has only sent our own Close back does not know that it is one.
         let leaves_it = flags.has(Flags::CLIENT) && !flags.has(Flags::UNCHECKED);
         if leaves_it && flags.has(Flags::CLOSE_RECEIVED) { Next::Stay } else { Next::Shut }
+    }
+}
+
+/// A message encoded for many.
+struct Forms {
+    plain: Vec<SharedFrame>,
+    /// What those get who have agreed on compression, where that is shorter.
+    #[cfg(feature = "deflate")]
+    packed: [Option<Vec<SharedFrame>>; VARIANTS],
+}
+
+impl Forms {
+    /// The one for this connection.
+    #[cfg(not(feature = "deflate"))]
+    fn of(&self, _: &Connection) -> &[SharedFrame] {
+        &self.plain
+    }
+
+    /// The one for this connection.
+    #[cfg(feature = "deflate")]
+    fn of(&self, conn: &Connection) -> &[SharedFrame] {
+        conn.variant().and_then(|variant| self.packed[variant].as_ref()).unwrap_or(&self.plain)
+    }
+
+    #[cfg(feature = "deflate")]
+    fn packs(&self, conn: &Connection) -> bool {
+        conn.variant().is_some_and(|variant| self.packed[variant].is_some())
     }
 }
 

@@ -52,6 +52,12 @@ counters! {
     topics,
     /// User timers armed now.
     timers,
+    /// Open WebSockets that compress with what the loop has (`shared`).
+    deflate_shared,
+    /// Open WebSockets that compress or inflate with something of their own (`dedicated`).
+    deflate_dedicated,
+    /// Memory that is set aside for those now, in bytes, out of `deflate_budget`.
+    deflate_bytes,
 
     /// Connections accepted, refused ones included.
     accepted,
@@ -151,6 +157,18 @@ counters! {
     refused_commands,
     /// Messages sent in several frames because of `fragment_bytes`, one for each recipient.
     fragmented_out,
+    /// WebSockets that became `shared` because `deflate_budget` was spent.
+    deflate_budget_spent,
+    /// WebSockets opened without compression although it was offered and is on: no offer could be accepted.
+    deflate_declined,
+    /// Bytes of messages that were compressed, before it.
+    deflated_from,
+    /// Bytes of the same messages after it; those that would not get shorter are sent and counted as they were.
+    deflated_to,
+    /// Bytes of compressed messages that came, as they came.
+    inflated_from,
+    /// Bytes of the same messages inflated.
+    inflated_to,
     /// TLS handshakes begun on the plain port.
     tls_on_plain_port,
     /// Requests in plain HTTP on a port for TLS.
@@ -182,6 +200,8 @@ counters! {
     writes_short,
     /// Times a peer was cut off by `read_budget`.
     budget_read,
+    /// Times a peer was cut off by `inflate_budget`.
+    budget_inflate,
     /// Times a peer was cut off by `flush_budget`.
     budget_flush,
     /// Times the listener was cut off by `accept_budget`.

@@ -1,6 +1,6 @@
 //! The TLS sessions of a loop: a table beside the slots, so that a slot has its 64 bytes with and without.
 //!
-//! Refuses to know sockets and rustls. Invariants: a connection has the flag `TLS` exactly as long as its session is in
+//! Refuses to know sockets and rustls. Invariants: a connection has the mark `TLS` exactly as long as its session is in
 //! the table, or lent; what a session holds is on the ledger, what waits in it is in `queued_bytes`; plaintext is queued
 //! for a peer before its handshake is done only by a client, and waits.
 
@@ -64,7 +64,7 @@ impl Hub {
 
     /// Puts a session between a connection and its socket.
     pub(super) fn veil(&mut self, index: u32, tls: Tls) {
-        self.slots.0[index as usize].conn.flags.set(Flags::TLS, true);
+        self.slots.0[index as usize].marks.set(Marks::TLS, true);
         if self.sessions.table.len() <= index as usize {
             self.sessions.table.resize_with(index as usize + 1, || None);
         }
@@ -73,7 +73,7 @@ impl Hub {
 
     /// True when there is TLS between a connection and its socket.
     pub fn is_tls(&self, index: u32) -> bool {
-        self.slots.0[index as usize].conn.flags.has(Flags::TLS)
+        self.slots.0[index as usize].marks.has(Marks::TLS)
     }
 
     /// Lends a session, so that the hub can be used meanwhile.

@@ -9,6 +9,8 @@ use std::fmt;
 use slab::Slab;
 
 use super::{Hub, Marks};
+#[cfg(feature = "deflate")]
+use crate::conn::deflate::VARIANTS;
 use crate::conn::phase::Phase;
 use crate::conn::{Extra, Flags};
 use crate::ground::id::ConnId;
@@ -65,6 +67,9 @@ struct Topic {
     mute: usize,
     /// A connection that we made ourselves has subscribed: it masks its own copy of each frame.
     has_clients: bool,
+    /// How many subscribers get what is published in which compressed form.
+    #[cfg(feature = "deflate")]
+    deflating: [u32; VARIANTS],
 }
 
 /// The topics of one loop.
@@ -100,6 +105,12 @@ impl Topics {
         self.entries[topic as usize].has_clients
     }
 
+    /// True when some subscriber gets what is published in this compressed form.
+    #[cfg(feature = "deflate")]
+    pub(super) fn deflates(&self, topic: u32, variant: usize) -> bool {
+        self.entries[topic as usize].deflating[variant] > 0
+    }
+
     /// A subscriber is not open any more.
     pub(super) fn mute(&mut self, extra: Option<&Extra>) {
         for &(topic, _) in extra.map_or(&[][..], |extra| &extra.topics) {
@@ -123,8 +134,16 @@ impl Topics {
 
     fn make(&mut self, name: &str) -> u32 {
         let (policy, tag) = (Policy::default(), self.next_tag());
-        let topic =
-            Topic { name: name.into(), policy, tag, subscribers: Vec::new(), mute: 0, has_clients: false };
+        let topic = Topic {
+            name: name.into(),
+            policy,
+            tag,
+            subscribers: Vec::new(),
+            mute: 0,
+            has_clients: false,
+            #[cfg(feature = "deflate")]
+            deflating: [0; VARIANTS],
+        };
         let place = self.entries.insert(topic) as u32;
         self.places.insert(name.into(), place);
         place
@@ -170,6 +189,10 @@ impl Hub {
         let place = entry.subscribers.len() as u32;
         entry.subscribers.push(index);
         entry.has_clients |= self.slots.0[index as usize].conn.flags.has(Flags::CLIENT);
+        #[cfg(feature = "deflate")]
+        if let Some(variant) = self.slots.0[index as usize].conn.variant() {
+            entry.deflating[variant] += 1;
+        }
         self.slots.0[index as usize].conn.extra().topics.push((topic, place));
         Ok(())
     }
@@ -211,6 +234,10 @@ impl Hub {
         let (topic, place) = slot.conn.extra().topics.swap_remove(at);
         let entry = &mut self.topics.entries[topic as usize];
         entry.mute -= usize::from(!open);
+        #[cfg(feature = "deflate")]
+        if let Some(variant) = slot.conn.variant() {
+            entry.deflating[variant] -= 1;
+        }
         let subscribers = &mut entry.subscribers;
         subscribers.swap_remove(place as usize);
         // The last subscriber has taken the place that became free.

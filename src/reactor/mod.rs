@@ -440,12 +440,18 @@ impl<I: Io> Reactor<I> {
     }
 
     fn write_to_all(&mut self, broadcast: &Broadcast) {
+        #[cfg(not(feature = "deflate"))]
         let bytes = broadcast.bytes();
+        #[cfg(not(feature = "deflate"))]
         let offered = &bytes[..bytes.len().min(self.hub.limits.flush_budget)];
         for &index in &broadcast.recipients {
             if !self.hub.takes_broadcast(index, broadcast) {
                 continue;
             }
+            #[cfg(feature = "deflate")]
+            let bytes = self.hub.share(index, broadcast);
+            #[cfg(feature = "deflate")]
+            let offered = &bytes[..bytes.len().min(self.hub.limits.flush_budget)];
             #[cfg(feature = "tls")]
             if self.hub.is_tls(index) {
                 self.broadcast_sealed(index, broadcast, offered);

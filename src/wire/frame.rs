@@ -11,6 +11,9 @@ use crate::ground::input::Input;
 pub const CONTROL_MAX: usize = 125;
 /// Longest header: two bytes, a 64-bit length, a key.
 pub const HEADER_MAX: usize = 14;
+/// The reserved bit that says that a message is compressed (RFC 7692 §6), in the first byte of its first frame.
+#[cfg(feature = "deflate")]
+pub const RSV1: u8 = 0x40;
 
 /// What a frame is (RFC 6455 §5.2, §11.8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,8 +104,18 @@ pub struct Header {
 impl Header {
     /// Reads the header at the beginning of `bytes`, with its length. Rules are checked as early as the bytes allow.
     pub fn parse(bytes: &[u8], role: Role) -> Result<Option<(Header, usize)>, FrameError> {
+        Header::parse_where(bytes, role, |_| false)
+    }
+
+    /// The same where an extension gives reserved bits a meaning: in first bytes that `means` knows.
+    #[inline]
+    fn parse_where(
+        bytes: &[u8],
+        role: Role,
+        means: impl FnOnce(u8) -> bool,
+    ) -> Result<Option<(Header, usize)>, FrameError> {
         let &[first, ref rest @ ..] = bytes else { return Ok(None) };
-        if first & 0x70 != 0 {
+        if first & 0x70 != 0 && !means(first) {
             return Err(FrameError::Reserved);
         }
         let fin = first & 0x80 != 0;
@@ -191,6 +204,13 @@ pub fn append(out: &mut Vec<u8>, fin: bool, opcode: Opcode, payload: &[u8], key:
     }
 }
 
+/// True for a first byte that may begin a compressed message: RSV1 and no other reserved bit, in the first frame of a
+/// message, not in a continuation or control frame (RFC 7692 §6.1).
+#[cfg(feature = "deflate")]
+fn begins_compressed(first: u8) -> bool {
+    matches!(first & 0x7f, 0x41 | 0x42)
+}
+
 /// The header of a whole data message of up to 125 bytes, by far the most frequent one, taken in at a glance. `None` for
 /// every other, good or bad: [`Header::parse`] reads all of them, this one too.
 #[inline]
@@ -252,6 +272,9 @@ pub struct FrameDecoder {
     head_len: u8,
     /// The frame whose payload is arriving, and how much of it is still to come.
     open: Option<(Header, u64)>,
+    /// RSV1 of that frame.
+    #[cfg(feature = "deflate")]
+    compressed: bool,
 }
 
 impl FrameDecoder {
@@ -267,20 +290,46 @@ impl FrameDecoder {
         role: Role,
     ) -> Result<Option<Piece<'b>>, FrameError> {
         let first = self.open.is_none();
-        if first && !self.read_header(input, role)? {
+        if first && !self.read_header(input, |bytes| Header::parse(bytes, role))? {
             return Ok(None);
         }
-        let Some((header, left)) = self.open.take() else { return Ok(None) };
-        if input.is_empty() && left > 0 && !first {
-            self.open = Some((header, left));
-            return Ok(None);
-        }
-        Ok(Some(self.piece(header, left, first, input)))
+        Ok(self.piece(input, first, usize::MAX))
     }
 
-    /// The piece at the beginning of `input` of a frame of which so much is still to come.
-    fn piece<'b>(&mut self, header: Header, left: u64, first: bool, input: &mut Input<'b>) -> Piece<'b> {
-        let payload = input.take(usize::try_from(left).unwrap_or(usize::MAX));
+    /// The same where permessage-deflate has been agreed: RSV1 may begin a message. Of one that is compressed, as the
+    /// frame is or with `inside` the frames before it were, a piece has `most` bytes at the most.
+    #[cfg(feature = "deflate")]
+    pub fn next_short_piece<'b>(
+        &mut self,
+        input: &mut Input<'b>,
+        role: Role,
+        inside: bool,
+        most: usize,
+    ) -> Result<Option<Piece<'b>>, FrameError> {
+        let first = self.open.is_none();
+        let parse = |bytes: &[u8]| Header::parse_where(bytes, role, begins_compressed);
+        if first && !self.read_header(input, parse)? {
+            return Ok(None);
+        }
+        let most = if inside || self.compressed { most } else { usize::MAX };
+        Ok(self.piece(input, first, most))
+    }
+
+    /// RSV1 of the frame that the last piece is of.
+    #[cfg(feature = "deflate")]
+    pub fn is_compressed(&self) -> bool {
+        self.compressed
+    }
+
+    /// A piece of the open frame, of `most` bytes at the most.
+    #[inline]
+    fn piece<'b>(&mut self, input: &mut Input<'b>, first: bool, most: usize) -> Option<Piece<'b>> {
+        let (header, left) = self.open.take()?;
+        if input.is_empty() && left > 0 && !first {
+            self.open = Some((header, left));
+            return None;
+        }
+        let payload = input.take(usize::try_from(left).unwrap_or(usize::MAX).min(most));
         let mut rest = header;
         if let Some(key) = header.key {
             mask::apply(key, payload);
@@ -290,7 +339,7 @@ impl FrameDecoder {
         if left > 0 {
             self.open = Some((rest, left));
         }
-        Piece { header, payload, first, last: left == 0 }
+        Some(Piece { header, payload, first, last: left == 0 })
     }
 
     /// How much of a data frame that has begun is still to come; zero between two frames and within others.
@@ -304,21 +353,28 @@ impl FrameDecoder {
     /// The next piece of the frame that is arriving, where it has been put in its place already. No more of `payload` is
     /// taken than is still to come of that frame.
     pub fn piece_in_place<'b>(&mut self, payload: &'b mut [u8]) -> Option<Piece<'b>> {
-        let input = &mut Input::new(payload);
-        let (header, left) = self.open.take()?;
-        Some(self.piece(header, left, false, input))
+        self.piece(&mut Input::new(payload), false, usize::MAX)
     }
 
     /// Completes the header from `input`; true when a frame has been opened.
-    fn read_header(&mut self, input: &mut Input<'_>, role: Role) -> Result<bool, FrameError> {
+    #[inline]
+    fn read_header(
+        &mut self,
+        input: &mut Input<'_>,
+        parse: impl FnOnce(&[u8]) -> Result<Option<(Header, usize)>, FrameError>,
+    ) -> Result<bool, FrameError> {
         let kept = usize::from(self.head_len);
         let fresh = input.len().min(HEADER_MAX - kept);
         self.head[kept..kept + fresh].copy_from_slice(&input.rest()[..fresh]);
-        match Header::parse(&self.head[..kept + fresh], role)? {
+        match parse(&self.head[..kept + fresh])? {
             Some((header, len)) => {
                 input.take(len - kept);
                 self.head_len = 0;
                 self.open = Some((header, header.len));
+                #[cfg(feature = "deflate")]
+                {
+                    self.compressed = self.head[0] & RSV1 != 0;
+                }
                 Ok(true)
             }
             None => {

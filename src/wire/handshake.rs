@@ -17,6 +17,8 @@ use sha1::{Digest as _, Sha1};
 
 use super::head::{BodyLength, RequestHead, Version, is_token, write_fields};
 
+#[cfg(all(any(test, feature = "client"), feature = "deflate"))]
+pub use client::check_deflate;
 #[cfg(any(test, feature = "client"))]
 pub use client::{AcceptError, InvalidRequest, check_accept, write_upgrade_request};
 pub use offers::{Extension, Params, Value, extensions, protocols};
@@ -205,11 +207,13 @@ pub fn check_upgrade(head: &RequestHead<'_, '_>) -> Result<Key, HandshakeError> 
 
 /// Appends the 101 that completes a handshake (RFC 6455 §4.2.2 item 5).
 ///
-/// A protocol that is no token is left out, and so are fields that are malformed or the handshake's own.
+/// A protocol that is no token is left out, and so are fields that are malformed or the handshake's own. `extensions` are
+/// those agreed to, as they stand in their field.
 pub fn write_accept<'a>(
     out: &mut Vec<u8>,
     key: &Key,
     protocol: Option<&str>,
+    extensions: Option<&str>,
     headers: impl IntoIterator<Item = (&'a str, &'a str)>,
 ) {
     out.extend_from_slice(
@@ -220,6 +224,7 @@ pub fn write_accept<'a>(
     if let Some(protocol) = protocol.filter(|protocol| is_token(protocol.as_bytes())) {
         write_fields(out, &[], [("Sec-WebSocket-Protocol", protocol)]);
     }
+    write_fields(out, &[], extensions.map(|agreed| ("Sec-WebSocket-Extensions", agreed)));
     write_fields(out, OWN_FIELDS, headers);
     out.extend_from_slice(b"\r\n");
 }

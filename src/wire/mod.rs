@@ -2,6 +2,8 @@
 
 pub mod body;
 pub mod close;
+#[cfg(feature = "deflate")]
+pub mod deflate;
 pub mod frame;
 pub mod handshake;
 pub mod head;

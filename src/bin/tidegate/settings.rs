@@ -108,6 +108,7 @@ fn argument(field: Field, defaults: &Config) -> Arg {
         Unit::Flag => arg.value_name("true|false").num_args(0..=1).default_missing_value("true"),
         Unit::Bytes => arg.value_name("SIZE"),
         Unit::Time => arg.value_name("TIME"),
+        Unit::Choice(words) => arg.value_name(words.join("|")),
         _ => arg.value_name("N"),
     };
     if field.name == "connections_max" { arg.visible_alias("max-connections") } else { arg }
@@ -120,6 +121,7 @@ fn shown(unit: Unit, value: Value) -> String {
         (_, Value::Number(number)) => units::count(number),
         (_, Value::Time(span)) => units::time(span),
         (_, Value::Flag(flag)) => flag.to_string(),
+        (_, Value::Choice(word)) => word.into(),
         _ => String::new(),
     }
 }
@@ -249,6 +251,11 @@ fn value(unit: Unit, written: &Written) -> Result<Value, String> {
             Written::Text(text) => units::parse_flag(text).map(Value::Flag),
             other => Err(format!("must be true or false, not {}", other.name())),
         },
+        Unit::Choice(words) => {
+            let known = |text: &str| words.iter().copied().find(|word| *word == text);
+            let chosen = word(written).ok().and_then(known);
+            chosen.map(Value::Choice).ok_or_else(|| format!("must be one of {}", words.join(", ")))
+        }
         _ => Err("cannot be set by this program".into()),
     }
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::wire::frame::append;
 
-const RULES: Rules = Rules {
+pub(super) const RULES: Rules = Rules {
     role: Role::Client,
     message_max: 1 << 20,
     streamed_message_max: 1 << 20,
@@ -11,7 +11,22 @@ const RULES: Rules = Rules {
     fragments_max: 100,
     parts: false,
     discard: false,
+    #[cfg(feature = "deflate")]
+    inflate_ratio_max: 200,
 };
+
+/// An arrival as text.
+pub(super) fn told(arrival: &Arrival<'_>) -> String {
+    match arrival {
+        Arrival::Message(m) => format!("{:?} {:?}", m.kind(), m.as_bytes()),
+        Arrival::Part(p) => format!("part {:?} {} {}", p.bytes, p.first, p.last),
+        #[cfg(feature = "deflate")]
+        Arrival::Inflated { bytes, first, last, .. } => format!("part {bytes:?} {first} {last}"),
+        Arrival::Ping(payload) => format!("ping {payload:?}"),
+        Arrival::Pong => "pong".into(),
+        Arrival::Close(code, reason) => format!("close {code:?} {reason}"),
+    }
+}
 
 /// Arrivals as text, so that lent and owned ones compare: the same whether long messages are copied to where they stay or
 /// read into it, `least` bytes at a time or more.
@@ -46,11 +61,7 @@ fn arrivals_with(bytes: &[u8], cuts: &[usize], rules: &Rules, least: usize) -> V
             match arrival {
                 Ok(None) if rest.is_empty() => break,
                 Ok(None) => {}
-                Ok(Some(Arrival::Message(m))) => seen.push(format!("{:?} {:?}", m.kind(), m.as_bytes())),
-                Ok(Some(Arrival::Part(p))) => seen.push(format!("part {:?} {} {}", p.bytes, p.first, p.last)),
-                Ok(Some(Arrival::Ping(payload))) => seen.push(format!("ping {payload:?}")),
-                Ok(Some(Arrival::Pong)) => seen.push("pong".into()),
-                Ok(Some(Arrival::Close(code, reason))) => seen.push(format!("close {code:?} {reason}")),
+                Ok(Some(arrival)) => seen.push(told(&arrival)),
                 Err(error) => {
                     seen.push(format!("{error:?}"));
                     return seen;

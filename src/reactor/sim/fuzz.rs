@@ -10,6 +10,8 @@ use super::{SimIo, Terms};
 use crate::conn::message::Message;
 use crate::ground::id::{ConnId, ConnMap};
 use crate::ground::input::Input;
+#[cfg(feature = "deflate")]
+use crate::ground::limits::DeflateMode;
 use crate::ground::limits::Limits;
 use crate::ground::rng::Rng;
 use crate::hub::context::Context;
@@ -19,7 +21,15 @@ use crate::hub::{HEADERS_ROOM, Hub};
 use crate::reactor::{Reactor, Turn};
 use crate::wire::body::{BodyDecoder, BodyError, BodyEvent};
 use crate::wire::close;
+#[cfg(feature = "deflate")]
+use crate::wire::deflate::Inflater;
+#[cfg(feature = "deflate")]
+use crate::wire::deflate::negotiation::{self, NAME, accept};
 use crate::wire::frame::{FrameDecoder, FrameError, Header, Role};
+#[cfg(feature = "deflate")]
+use crate::wire::handshake::extensions;
+#[cfg(feature = "deflate")]
+use crate::wire::head::Fields;
 use crate::wire::head::{BodyLength, HeadError, HeadLimits, HeadScanner, parse_request};
 use crate::wire::utf8::Utf8Check;
 
@@ -34,6 +44,8 @@ pub const BODIES: &[(&str, Body)] = &[
     ("close", close_payload),
     ("utf8", utf8),
     ("server", server),
+    #[cfg(feature = "deflate")]
+    ("deflate", deflate),
 ];
 
 const LIMITS: HeadLimits = HeadLimits { head_max: 1024, target_max: 256, headers_max: 16 };
@@ -211,6 +223,50 @@ pub fn utf8(data: &[u8]) {
     assert_eq!(good && check.is_complete(), std::str::from_utf8(bytes).is_ok());
 }
 
+/// Offers agree to nothing that they did not say, and an inflater gives the same however it is cut and however much room
+/// there is for it.
+#[cfg(feature = "deflate")]
+pub fn deflate(data: &[u8]) {
+    let (mut rng, bytes) = cuts(data);
+    let field = httparse::Header { name: "Sec-WebSocket-Extensions", value: bytes };
+    let offers = || extensions(Fields(std::slice::from_ref(&field))).map_while(Result::ok);
+    let terms = negotiation::Terms { takeover: rng.chance(1, 2), window_bits: 9 + rng.below(7) as u8 };
+    if let Some(agreed) = accept(offers(), terms) {
+        assert!(offers().any(|offer| offer.name == NAME));
+        assert!(agreed.ours(Role::Server).1 <= terms.window_bits);
+        assert!(terms.takeover || !(agreed.ours(Role::Server).0 || agreed.theirs(Role::Server)));
+    }
+    // A megabyte tells all that a hundred would.
+    let inflate = |pieces: &[&[u8]], room: usize| {
+        let (mut inflater, mut out, mut room) = (Inflater::default(), Vec::new(), vec![0; room]);
+        for piece in pieces {
+            let mut rest = *piece;
+            while out.len() < 1 << 20 {
+                let made = inflater.step(&mut rest, &mut room).ok()?;
+                out.extend_from_slice(&room[..made]);
+                if made < room.len() {
+                    assert!(rest.is_empty(), "room and input left");
+                    break;
+                }
+            }
+        }
+        out.truncate(1 << 20);
+        Some((out, inflater.has_ended(), inflater.is_whole()))
+    };
+    let whole = inflate(&[bytes], 64 * 1024);
+    let mut pieces = Vec::new();
+    let mut at = 0;
+    each_piece(&mut rng, bytes, |piece| {
+        pieces.push(&bytes[at..at + piece.len()]);
+        at += piece.len();
+        true
+    });
+    let cut = inflate(&pieces, 1 + rng.below(3_000) as usize);
+    if whole.as_ref().is_none_or(|(out, ..)| out.len() < 1 << 20) {
+        assert_eq!(whole, cut);
+    }
+}
+
 /// Answers everything somehow, and counts beginnings against ends.
 #[derive(Debug, Default)]
 struct Witness {
@@ -261,8 +317,14 @@ pub fn server(data: &[u8]) {
         backlog_max: 10_000,
         backlog_high: 5_000,
         backlog_low: 1_000,
-        memory_max: 20_000,
+        // With room for an inflater, where there may be one.
+        memory_max: if cfg!(feature = "deflate") { 80_000 } else { 20_000 },
         read_budget: 700,
+        #[cfg(feature = "deflate")]
+        deflate: [DeflateMode::Shared, DeflateMode::Dedicated][(seed >> 3) as usize % 2],
+        #[cfg(feature = "deflate")]
+        inflate_budget: 600,
+        deflate_min: 20,
         ..Limits::default()
     };
     let mut io = SimIo::new(Terms::gentle(seed));
@@ -278,7 +340,12 @@ pub fn server(data: &[u8]) {
     if rng.chance(3, 4) {
         let hello = b"GET / HTTP/1.1\r\nHost: f\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-        reactor.io().on_line(peer, |line| line.send(hello));
+        let offer = b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n";
+        let offers = seed & 16 != 0;
+        reactor.io().on_line(peer, |line| {
+            line.send(&hello[..hello.len() - if offers { 2 } else { 0 }]);
+            line.send(if offers { offer } else { b"" });
+        });
     }
     let mut heard = Vec::new();
     each_piece(&mut rng, bytes, |piece| {

@@ -3,6 +3,8 @@
 //! Refuses to know the loop. Invariant: a healthy peer keeps every rule of HTTP and RFC 6455, reads, and answers.
 
 pub mod ear;
+#[cfg(feature = "deflate")]
+pub mod packer;
 pub mod script;
 pub mod veil;
 

@@ -7,12 +7,15 @@ use std::time::Duration;
 
 use super::app::{App, Record};
 use super::faults::{Fault, Faults};
+#[cfg(feature = "deflate")]
+use super::peer::packer::Packer;
+#[cfg(feature = "tls")]
 use super::peer::veil::Veil;
 use super::peer::{Client, MISFITS, Misfit, Nature, Pace, Reading, Trouble};
 use super::wire::End;
 use super::{SimIo, Terms};
 use crate::conn::closed::{By, Cause};
-use crate::ground::limits::Limits;
+use crate::ground::limits::{DeflateMode, Limits};
 use crate::ground::rng::Rng;
 use crate::hub::stats::Stats;
 use crate::hub::{Hub, Marks};
@@ -66,7 +69,7 @@ impl World {
         } as usize;
         let peers = peers.min(most);
         let limits = if gentle { ample(&mut rng) } else { tight(&mut rng, peers) };
-        let limits = habits(seed, budgets(&mut rng, limits));
+        let limits = compression(seed, habits(seed, budgets(&mut rng, limits)));
         World {
             seed,
             rng,
@@ -138,6 +141,12 @@ impl World {
             1 | 2 => Pace::Pieces(1 + self.rng.below(2_000)),
             _ => Pace::Whole,
         };
+        // Drawn apart, as habits are.
+        #[cfg(feature = "deflate")]
+        if self.limits.deflate != DeflateMode::Off || number.is_multiple_of(9) {
+            let mut rng = Rng::new(self.seed ^ number as u64);
+            client.ear.packer = rng.chance(2, 3).then(|| Packer::draw(&mut rng));
+        }
         if self.gentle {
             return client;
         }
@@ -244,6 +253,29 @@ fn habits(seed: u64, limits: Limits) -> Limits {
         short_read_rule: rng.chance(1, 2),
         write_interest: rng.chance(1, 2),
         spin: Duration::from_micros([0, 100, 2_000][rng.below(3) as usize]),
+        ..limits
+    }
+}
+
+/// Whether messages are compressed must not matter either.
+fn compression(seed: u64, limits: Limits) -> Limits {
+    let mut rng = Rng::new(seed ^ 0x6465_666c_6174_6521);
+    let mut pick = |of: &[usize]| of[rng.below(of.len() as u64) as usize];
+    let deflate = [DeflateMode::Off, DeflateMode::Shared, DeflateMode::Dedicated][pick(&[0, 1, 2])];
+    if !cfg!(feature = "deflate") || deflate == DeflateMode::Off {
+        return limits;
+    }
+    Limits {
+        deflate,
+        deflate_min: pick(&[0, 20, 128]),
+        deflate_level: pick(&[1, 3, 9]),
+        deflate_memory_level: pick(&[1, 8]),
+        deflate_window_bits: pick(&[9, 11, 15]),
+        // For a few, for none, for all.
+        deflate_budget: pick(&[1 << 20, 0, 1 << 30]),
+        inflate_budget: pick(&[100, 4_000, 1 << 20]),
+        // With room for an inflater.
+        memory_max: limits.memory_max + (64 << 10),
         ..limits
     }
 }

@@ -7,6 +7,8 @@ use std::fmt;
 
 use super::super::head::{ResponseHead, Version, is_token, valid_host, write_fields};
 use super::{Key, OWN_FIELDS, extensions};
+#[cfg(feature = "deflate")]
+use crate::wire::deflate::negotiation::{Agreement, NAME, Terms};
 
 /// What a caller may not put into a handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +37,7 @@ impl std::error::Error for InvalidRequest {}
 /// Appends the request of a client (RFC 6455 §4.1) and returns the key that its answer must match.
 ///
 /// `key16` must be drawn at random for each connection. Fields that are malformed or the handshake's own
-/// are left out.
+/// are left out. `extensions` are those offered, as they stand in their field.
 ///
 /// # Errors
 ///
@@ -46,6 +48,7 @@ pub fn write_upgrade_request<'a>(
     target: &str,
     key16: &[u8; 16],
     protocols: &[&str],
+    extensions: Option<&str>,
     headers: impl IntoIterator<Item = (&'a str, &'a str)>,
 ) -> Result<Key, InvalidRequest> {
     if host.is_empty() || !valid_host(host.as_bytes()) {
@@ -76,6 +79,7 @@ pub fn write_upgrade_request<'a>(
     if !protocols.is_empty() {
         out.extend_from_slice(b"\r\n");
     }
+    write_fields(out, &[], extensions.map(|offered| ("Sec-WebSocket-Extensions", offered)));
     write_fields(out, OWN_FIELDS, headers);
     out.extend_from_slice(b"\r\n");
     Ok(key)
@@ -101,6 +105,9 @@ pub enum AcceptError {
     WrongAccept,
     /// An extension that was not offered, or a malformed one (item 5).
     ExtensionNotOffered,
+    /// An answer to what was offered for compression that does not fit it (RFC 7692 §7.1).
+    #[cfg(feature = "deflate")]
+    BadDeflate,
     /// A subprotocol that was not offered (item 6).
     ProtocolNotOffered,
     /// More than one `Sec-WebSocket-Protocol` (RFC 6455 §11.3.4).
@@ -118,6 +125,8 @@ impl fmt::Display for AcceptError {
             Self::AcceptRepeated => "Sec-WebSocket-Accept is repeated",
             Self::WrongAccept => "Sec-WebSocket-Accept does not belong to the key",
             Self::ExtensionNotOffered => "the server uses an extension that was not offered",
+            #[cfg(feature = "deflate")]
+            Self::BadDeflate => "the server's permessage-deflate does not fit what was offered",
             Self::ProtocolNotOffered => "the server uses a subprotocol that was not offered",
             Self::ProtocolRepeated => "Sec-WebSocket-Protocol is repeated",
         })
@@ -136,6 +145,40 @@ pub fn check_accept<'o>(
     key: &Key,
     offered: &[&'o str],
 ) -> Result<Option<&'o str>, AcceptError> {
+    check_upgraded(response, key)?;
+    // No extension was offered, so any is one too many.
+    if extensions(response.fields()).next().is_some() {
+        return Err(AcceptError::ExtensionNotOffered);
+    }
+    check_protocol(response, offered)
+}
+
+/// The same where compression was offered on these terms; returns what has been agreed about it.
+///
+/// # Errors
+///
+/// As those of [`check_accept`].
+#[cfg(feature = "deflate")]
+pub fn check_deflate(
+    response: &ResponseHead<'_, '_>,
+    key: &Key,
+    offered: &[&str],
+    terms: Terms,
+) -> Result<Option<Agreement>, AcceptError> {
+    check_upgraded(response, key)?;
+    let mut answered = extensions(response.fields());
+    let agreed = match (answered.next(), answered.next()) {
+        (None, _) => None,
+        (Some(Ok(answer)), None) if answer.name == NAME => {
+            Some(terms.judge(&answer).map_err(|_| AcceptError::BadDeflate)?)
+        }
+        _ => return Err(AcceptError::ExtensionNotOffered),
+    };
+    check_protocol(response, offered)?;
+    Ok(agreed)
+}
+
+fn check_upgraded(response: &ResponseHead<'_, '_>, key: &Key) -> Result<(), AcceptError> {
     let fields = response.fields();
     if response.status != 101 {
         return Err(AcceptError::Status(response.status));
@@ -152,16 +195,18 @@ pub fn check_accept<'o>(
         return Err(AcceptError::NoConnectionUpgrade);
     }
     match fields.single("sec-websocket-accept") {
-        Ok(Some(accept)) if accept == key.accept() => {}
-        Ok(Some(_)) => return Err(AcceptError::WrongAccept),
-        Ok(None) => return Err(AcceptError::AcceptMissing),
-        Err(_) => return Err(AcceptError::AcceptRepeated),
+        Ok(Some(accept)) if accept == key.accept() => Ok(()),
+        Ok(Some(_)) => Err(AcceptError::WrongAccept),
+        Ok(None) => Err(AcceptError::AcceptMissing),
+        Err(_) => Err(AcceptError::AcceptRepeated),
     }
-    // No extension is ever offered, so any is one too many.
-    if extensions(fields).next().is_some() {
-        return Err(AcceptError::ExtensionNotOffered);
-    }
-    match fields.single("sec-websocket-protocol") {
+}
+
+fn check_protocol<'o>(
+    response: &ResponseHead<'_, '_>,
+    offered: &[&'o str],
+) -> Result<Option<&'o str>, AcceptError> {
+    match response.fields().single("sec-websocket-protocol") {
         Err(_) => Err(AcceptError::ProtocolRepeated),
         Ok(None) => Ok(None),
         Ok(Some(chosen)) => {

@@ -217,7 +217,7 @@ fn origins() {
 
 fn accept_of(protocol: Option<&str>, headers: &[(&str, &str)]) -> String {
     let mut out = Vec::new();
-    write_accept(&mut out, &Key::parse(KEY.as_bytes()).unwrap(), protocol, headers.iter().copied());
+    write_accept(&mut out, &Key::parse(KEY.as_bytes()).unwrap(), protocol, None, headers.iter().copied());
     String::from_utf8(out).unwrap()
 }
 
@@ -244,6 +244,7 @@ fn the_request_is_written() {
             target,
             b"the sample nonce",
             protocols,
+            None,
             headers.iter().copied(),
         );
         assert_eq!(key.is_err(), out.is_empty());

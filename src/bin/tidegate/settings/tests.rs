@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tidegate::DeflateMode;
+
 use super::*;
 
 fn told(flags: &[&str]) -> Result<Settings, Failure> {
@@ -69,6 +71,7 @@ fn flags_are_understood() {
         "--spin=50us",
         "--ping-interval=0",
         "--reuse-port",
+        "--deflate=shared",
         "--nodelay",
         "false",
         "--bind",
@@ -91,6 +94,7 @@ fn flags_are_understood() {
         .spin(Duration::from_micros(50))
         .ping_interval(Duration::ZERO)
         .reuse_port(true)
+        .deflate(DeflateMode::Shared)
         .nodelay(false)
         .origin("https://a.example")
         .origin("https://b.example");
@@ -114,6 +118,8 @@ fn wrong_flags_are_refused_with_value_and_rule() {
             "backlog_high is 262144, its default: must be below backlog_max (1024); set --backlog-high too",
         ),
         (&["--message-max", "99999999TiB"], "--message-max 99999999TiB: the number is too large for 64 bits"),
+        (&["--deflate", "on"], "--deflate on: must be one of off, shared, dedicated"),
+        (&["--deflate-window-bits", "8"], "--deflate-window-bits 8: must be from 9 to 15"),
         (&["--nodelay=maybe"], "--nodelay maybe: a switch is true or false"),
         (&["--app", "ehco"], "--app ehco: must be one of echo, chat, crowd, push, game, discard"),
         (&["--log", "loud"], "--log loud: must be one of off, error, warn, info, debug, trace"),

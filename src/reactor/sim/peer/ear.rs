@@ -5,11 +5,17 @@
 
 use std::collections::VecDeque;
 
+#[cfg(feature = "deflate")]
+use super::packer::Packer;
 use super::script::TOPICS;
 use crate::conn::message::Kind;
 use crate::wire::body::{BodyDecoder, BodyEvent};
 use crate::wire::close;
-use crate::wire::frame::{Header, Opcode, Role};
+#[cfg(feature = "deflate")]
+use crate::wire::frame::RSV1;
+use crate::wire::frame::{HEADER_MAX, Header, Opcode, Role};
+#[cfg(feature = "deflate")]
+use crate::wire::handshake::check_deflate;
 use crate::wire::handshake::{Key, check_accept};
 use crate::wire::head::{BodyLength, HeadLimits, parse_response};
 
@@ -72,6 +78,12 @@ pub struct Ear {
     pub published: u64,
     topics: [Hearing; TOPICS as usize],
     message: Option<(Kind, Vec<u8>)>,
+    /// That message is compressed.
+    #[cfg(feature = "deflate")]
+    packed: bool,
+    /// What was offered for compression.
+    #[cfg(feature = "deflate")]
+    pub packer: Option<Packer>,
     /// Pings to be answered.
     pub pings: Vec<Vec<u8>>,
     pings_sent: u64,
@@ -95,6 +107,10 @@ impl Ear {
             published: 0,
             topics: [Hearing::default(); TOPICS as usize],
             message: None,
+            #[cfg(feature = "deflate")]
+            packed: false,
+            #[cfg(feature = "deflate")]
+            packer: None,
             pings: Vec::new(),
             pings_sent: 0,
             last_pong: None,
@@ -168,6 +184,14 @@ impl Ear {
         }
         if response.status == 101 {
             let Mode::Upgrade(key) = &self.mode else { panic!("{}: 101 unasked for", self.number) };
+            #[cfg(feature = "deflate")]
+            if let Some(packer) = &mut self.packer {
+                let agreed = check_deflate(&response, key, &[], packer.terms);
+                packer.agree(agreed.unwrap_or_else(|error| panic!("{}: {error}", self.number)));
+                self.mode = Mode::Frames;
+                *rest = after;
+                return;
+            }
             check_accept(&response, key, &[]).unwrap_or_else(|error| panic!("{}: {error}", self.number));
             self.mode = Mode::Frames;
             *rest = after;
@@ -224,7 +248,14 @@ impl Ear {
     }
 
     fn hear_frame(&mut self, rest: &mut &[u8]) {
-        let header = Header::parse(rest, Role::Client).unwrap_or_else(|error| {
+        let mut start = [0; HEADER_MAX];
+        let known = rest.len().min(HEADER_MAX);
+        start[..known].copy_from_slice(&rest[..known]);
+        #[cfg(feature = "deflate")]
+        if self.packer.is_some() && matches!(start[0] & 0x7f, 0x41 | 0x42) {
+            start[0] &= !RSV1;
+        }
+        let header = Header::parse(&start[..known], Role::Client).unwrap_or_else(|error| {
             panic!("{}: {error:?} in {:02x?}", self.number, &rest[..rest.len().min(40)])
         });
         let Some((header, start)) = header else { return };
@@ -233,6 +264,10 @@ impl Ear {
             return;
         }
         assert!(self.closed.is_none(), "{}: {:?} behind the server's Close", self.number, header.opcode);
+        #[cfg(feature = "deflate")]
+        if matches!(header.opcode, Opcode::Text | Opcode::Binary) {
+            self.packed = rest[0] & RSV1 != 0;
+        }
         let payload = &rest[start..end];
         *rest = &rest[end..];
         match header.opcode {
@@ -265,6 +300,12 @@ impl Ear {
         if !fin {
             self.message = Some((kind, message));
             return;
+        }
+        #[cfg(feature = "deflate")]
+        if let Some(packer) = &mut self.packer
+            && self.packed
+        {
+            message = packer.unpack(&message);
         }
         assert!(kind == Kind::Binary || std::str::from_utf8(&message).is_ok(), "{}: bad text", self.number);
         match message.first() {

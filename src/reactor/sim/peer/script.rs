@@ -75,7 +75,13 @@ impl Client {
             _ => {
                 let mut nonce = [0; 16];
                 self.rng.fill(&mut nonce);
-                let key = write_upgrade_request(&mut self.out, "sim", "/ws", &nonce, &[], [("X-Sim", "1")]);
+                #[cfg(not(feature = "deflate"))]
+                let offer = None::<String>;
+                #[cfg(feature = "deflate")]
+                let offer = self.ear.packer.as_ref().map(|packer| packer.terms.offer());
+                let fields = [("X-Sim", "1")];
+                let out = &mut self.out;
+                let key = write_upgrade_request(out, "sim", "/ws", &nonce, &[], offer.as_deref(), fields);
                 return self.ear.expect_upgrade(key.unwrap_or_else(|_| Key::from_bytes(&nonce)));
             }
         };
@@ -124,6 +130,14 @@ impl Client {
     fn fragments(&mut self, kind: Kind, payload: &[u8]) {
         let mut opcode = crate::conn::opcode(kind);
         let mut rest = payload;
+        let begin = self.out.len();
+        #[cfg(feature = "deflate")]
+        let packed = self.ear.packer.as_mut().and_then(|packer| packer.pack(payload));
+        #[cfg(not(feature = "deflate"))]
+        let packed = None::<Vec<u8>>;
+        if let Some(packed) = &packed {
+            rest = packed;
+        }
         if self.rng.chance(1, 4) {
             for _ in 0..self.rng.below(5) {
                 let (piece, after) = rest.split_at(self.rng.below(rest.len() as u64 + 1) as usize);
@@ -137,6 +151,10 @@ impl Client {
             }
         }
         self.frame(true, opcode, rest);
+        if packed.is_some() {
+            // RSV1, on the first frame (RFC 7692 §6.1).
+            self.out[begin] |= 0x40;
+        }
         if self.rng.chance(1, 16) {
             let ping = self.ear.next_ping();
             self.frame(true, Opcode::Ping, &ping);
@@ -192,7 +210,7 @@ impl Client {
             Misfit::BadFrame => {
                 let bytes: &[u8] = match self.rng.below(6) {
                     0 => b"\x81\x05plain",
-                    1 => b"\xc1\x80\0\0\0\0",
+                    1 => b"\xa1\x80\0\0\0\0",
                     2 => b"\x83\x80\0\0\0\0",
                     3 => b"\x09\x80\0\0\0\0",
                     4 => b"\x80\x80\0\0\0\0",
