@@ -28,6 +28,7 @@ use std::time::Duration;
 use self::inbox::{Command, Handle, Inbox};
 use self::io::{Io, Readiness, Source};
 use crate::conn::outbox::SLICES;
+use crate::conn::phase::Phase;
 use crate::hub::broadcast::Broadcast;
 use crate::hub::context::Context;
 use crate::hub::deadlines::Report;
@@ -543,7 +544,9 @@ impl<I: Io> Reactor<I> {
     fn want_write(&mut self, index: u32, on: bool) {
         let on = on || self.hub.limits.write_interest;
         let Some(slot) = self.hub.slot(index) else { return };
-        if slot.marks.set(Marks::WRITE_INTEREST, on)
+        // One that has ended may be so because its socket could not be adopted.
+        if slot.conn.phase != Phase::Closed
+            && slot.marks.set(Marks::WRITE_INTEREST, on)
             && let Err(error) = self.io.want_write(index, on)
         {
             self.hub.broken(index, error.kind());
