@@ -9,7 +9,6 @@ use super::app::{App, Record};
 use super::faults::{Fault, Faults};
 #[cfg(feature = "deflate")]
 use super::peer::packer::Packer;
-#[cfg(feature = "tls")]
 use super::peer::veil::Veil;
 use super::peer::{Client, MISFITS, Misfit, Nature, Pace, Reading, Trouble};
 use super::wire::End;
