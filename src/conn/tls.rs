@@ -103,6 +103,7 @@ impl Records for UnbufferedClientConnection {
     }
 }
 
+#[allow(clippy::large_enum_variant, reason = "a server's session lies in its box whole")]
 enum Session {
     Server(UnbufferedServerConnection),
     #[cfg(any(test, feature = "client"))]

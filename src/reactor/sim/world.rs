@@ -10,7 +10,7 @@ use super::faults::{Fault, Faults};
 #[cfg(feature = "deflate")]
 use super::peer::packer::Packer;
 use super::peer::veil::Veil;
-use super::peer::{Client, MISFITS, Misfit, Nature, Pace, Reading, Trouble};
+use super::peer::{Client, MISFITS, Nature, Pace, Reading, Trouble};
 use super::wire::End;
 use super::{SimIo, Terms};
 use crate::conn::closed::{By, Cause};
@@ -112,6 +112,7 @@ impl World {
     #[cfg(feature = "tls")]
     fn clothe(&self, client: &mut Client) {
         let Some(terms) = &self.veils else { return };
+        use super::peer::Misfit;
         match client.nature {
             Nature::Misfit(Misfit::Garbage | Misfit::TlsHello | Misfit::SlowHandshake) => client.raw = true,
             // Plain HTTP, which is answered in plain HTTP.
