@@ -29,7 +29,7 @@ const ABREAST: usize = 256;
 pub const HELLO: &[u8] = b"GET / HTTP/1.1\r\nHost: rig\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
-/// The simulated network behind calls that are never inlined: what a profiler counts in [`Rig::turn`] and outside of
+/// The simulated network behind calls that are never inlined: what a profiler counts in [`Rig::turn_within`] and outside of
 /// them is the loop's own work.
 #[allow(missing_debug_implementations)]
 pub struct Seam(SimIo<Puppet>);
@@ -127,7 +127,7 @@ impl<H: Handler> Rig<H> {
     ///
     /// # Panics
     /// Never: the simulated poller does not fail.
-    #[inline(never)]
+    #[inline]
     pub fn turn(&mut self) {
         self.turn_within(Duration::ZERO);
     }
@@ -136,6 +136,7 @@ impl<H: Handler> Rig<H> {
     ///
     /// # Panics
     /// Never: the simulated poller does not fail.
+    #[inline(never)]
     pub fn turn_within(&mut self, max_wait: Duration) -> Duration {
         let before = self.reactor.io().now();
         let turn = self.reactor.turn(&mut self.app, Some(max_wait));
