@@ -317,9 +317,7 @@ impl Config {
         let l = &self.limits;
         for entry in LIMITS {
             let (name, value) = (entry.field.name, (entry.take)(self));
-            let may_be_zero =
-                matches!(name, "ping_interval" | "idle_timeout" | "refusals_max" | "body_max" | "spin")
-                    || matches!(name, "deflate_min" | "deflate_budget");
+            let may_be_zero = MAY_BE_ZERO.contains(&name);
             match value {
                 Value::Number(0) if !may_be_zero => return Err(refused(name, 0, "must be at least 1")),
                 Value::Time(Duration::ZERO) if !may_be_zero => {
@@ -440,6 +438,9 @@ impl Config {
     }
 }
 
+/// Limits that may be zero.
+const MAY_BE_ZERO: &[&str] =
+    &["ping_interval", "idle_timeout", "refusals_max", "body_max", "spin", "deflate_min", "deflate_budget"];
 /// What a compressed message holds besides its bytes while it arrives.
 #[cfg(feature = "deflate")]
 const INFLATER_ROOM: usize = crate::wire::deflate::Inflater::COST;

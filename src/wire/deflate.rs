@@ -79,7 +79,7 @@ impl Inflater {
                 self.ended = false;
             }
             if status == Status::StreamEnd {
-                // §7.2.3.5: what follows a final block is another stream of the same message.
+                // §7.2.3.4: what follows a final block is another stream of the same message.
                 self.stream.reset(false);
                 self.ended = true;
             }
