@@ -12,6 +12,7 @@ use tidegate::program::units;
 
 use crate::gate::Gate;
 use crate::mix::Mix;
+use crate::order::{Deflate, Payload};
 
 /// The longest time that can be asked for: far from where clocks and sums of times end.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 3_600);
@@ -227,6 +228,12 @@ pub struct Echo {
     /// Binary messages instead of text
     #[arg(long)]
     pub binary: bool,
+    /// What messages are made of, behind their numbers
+    #[arg(long, value_name = "KIND", value_enum, default_value_t)]
+    pub payload: Payload,
+    /// Offer compression (permessage-deflate), and tell what it saved
+    #[arg(long, value_name = "MODE", value_enum, num_args = 0..=1, default_missing_value = "shared")]
+    pub deflate: Option<Deflate>,
     /// Connections besides them that are held and never send
     #[arg(long, value_name = "N", default_value = "0", value_parser = units::parse_count, conflicts_with_all = ["rate", "rate_each"])]
     pub idle: u64,

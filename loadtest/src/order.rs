@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::mix::Mix;
@@ -80,6 +81,43 @@ pub struct Echo {
     pub pace: Pace,
     /// Connections that send; those that open after them are only held.
     pub senders: u64,
+    /// What the messages are made of.
+    pub payload: Payload,
+    /// Compression is offered.
+    pub deflate: Option<Deflate>,
+}
+
+/// What messages are made of, behind their numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Payload {
+    /// Letters in a short pattern
+    #[default]
+    Letters,
+    /// Text like JSON: names that repeat, values that do not
+    Json,
+    /// Bytes at random, as binary messages: nothing to compress
+    Random,
+}
+
+/// Who remembers what for compression (permessage-deflate).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Deflate {
+    /// Each message by itself
+    Shared,
+    /// Messages refer to those before them, both ways
+    Dedicated,
+}
+
+impl Role {
+    /// The compression that its connections offer.
+    pub fn deflate(&self) -> Option<Deflate> {
+        match self {
+            Role::Echo(echo) => echo.deflate,
+            _ => None,
+        }
+    }
 }
 
 /// When messages are sent.
@@ -269,6 +307,16 @@ names! {
         StalledEnded,
         /// Pings that came (with the phase in which they were reported).
         Pinged,
+        /// Bytes of messages before we compressed them (with the phase in which they were reported, as all of these).
+        DeflatedFrom,
+        /// Bytes of the same messages after it.
+        DeflatedTo,
+        /// Bytes of compressed messages as they came.
+        InflatedFrom,
+        /// Bytes of the same messages inflated.
+        InflatedTo,
+        /// Connections that were offered compression and did without.
+        Undeflated,
     }
 }
 

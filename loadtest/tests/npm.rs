@@ -66,6 +66,16 @@ fn ws_is_measured_without_an_error() {
     );
     assert_eq!(times(&record, "latency", "count"), sent as f64);
 
+    // Compressed both ways, each message by itself and all of a connection together.
+    for mode in ["--deflate=shared", "--deflate=dedicated"] {
+        let json = ["--size", "1KiB", "--payload", "json", mode];
+        let record = measured(&[&["echo", &echo], &json[..], &span[..]].concat());
+        assert_eq!(count(&record, "answered"), count(&record, "sent"));
+        assert_eq!(["lost", "wrong", "errors", "undeflated"].map(|name| count(&record, name)), [0; 4]);
+        let ratios = ["sent_ratio", "received_ratio"].map(|name| figure(&record, name));
+        assert!(ratios.iter().all(|ratio| *ratio > 2.0), "{mode}: {ratios:?}");
+    }
+
     let record = measured(&[&["churn", &echo, "-n", "10"], &span[..]].concat());
     assert!(figure(&record, "handshakes_per_second") > 10.0);
     assert_eq!(["failed", "dropped", "errors"].map(|name| count(&record, name)), [0; 3]);

@@ -84,7 +84,7 @@ impl EchoRole {
             mix: echo.mix.clone(),
             binary: echo.binary,
             pace: echo.pace,
-            payload: Payload::new(echo.mix.largest()),
+            payload: Payload::new(echo.payload, echo.mix.largest()),
             lines: ConnMap::new(),
             senders: share(echo.senders, lane, setup.lanes),
             calendar: Calendar::new(setup, lane),

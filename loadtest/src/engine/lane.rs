@@ -7,7 +7,7 @@
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Duration;
 
-use tidegate::{Closed, Config, ConnId, Context, Handler, Message, Server};
+use tidegate::{Closed, Config, ConnId, Context, Handler, Message, Server, Stats};
 
 use super::alarm::Alarm;
 use super::book::Book;
@@ -30,6 +30,19 @@ const FAREWELL: u64 = 3_000_000_000;
 const BACKLOG_MAX: usize = 64 << 20;
 /// Bytes of a message from the server.
 const MESSAGE_MAX: usize = 64 << 20;
+
+/// A counter of the loop, and what it is reported as.
+type Counter = (Count, fn(&Stats) -> u64);
+
+/// Those that are reported as they are.
+const COUNTERS: [Counter; 6] = [
+    (Count::Pinged, |stats| stats.pings_in),
+    (Count::DeflatedFrom, |stats| stats.deflated_from),
+    (Count::DeflatedTo, |stats| stats.deflated_to),
+    (Count::InflatedFrom, |stats| stats.inflated_from),
+    (Count::InflatedTo, |stats| stats.inflated_to),
+    (Count::Undeflated, |stats| stats.deflate_declined),
+];
 
 /// What connections do once they are open. One per lane.
 pub trait Play {
@@ -152,8 +165,8 @@ pub struct Lane<'a> {
     next_report: u64,
     /// Steps heard.
     steps_heard: u64,
-    /// Pings of this loop that are in the book.
-    pinged: u64,
+    /// What of the loop's own counters is in the book.
+    told: [u64; COUNTERS.len()],
     finish_at: Option<u64>,
 }
 
@@ -212,7 +225,7 @@ impl<'a> Lane<'a> {
             next_beat: now + BEAT,
             next_report: now + REPORT,
             steps_heard: 0,
-            pinged: 0,
+            told: [0; COUNTERS.len()],
             finish_at: None,
         })
     }
@@ -301,7 +314,7 @@ impl<'a> Lane<'a> {
                 }
                 Ok(Step::Ask(ask)) => play.ask(desk, &mut self.server.context(), ask),
                 Ok(Step::Drop) => {
-                    self.pinged = 0;
+                    self.told = [0; COUNTERS.len()];
                     (self.server, self.alarm) = fresh_loop(self.setup)?;
                     // Closing a hundred thousand sockets takes its time; return counts from when it is done.
                     let gone = monotonic_ns();
@@ -335,10 +348,13 @@ impl<'a> Lane<'a> {
     fn report(&mut self, now: u64) {
         let App { desk, play, .. } = &mut self.app;
         desk.account(now);
-        let pinged = self.server.stats().pings_in;
-        if pinged > self.pinged {
-            desk.book.count(Count::Pinged, pinged - self.pinged);
-            self.pinged = pinged;
+        let stats = self.server.stats();
+        for ((count, of), told) in COUNTERS.iter().zip(&mut self.told) {
+            let now = of(&stats);
+            if now > *told {
+                desk.book.count(*count, now - *told);
+                *told = now;
+            }
         }
         for publish in desk.publishes.drain(..) {
             (self.tell)(Told::Publish(Box::new(publish)));
@@ -370,6 +386,9 @@ fn fresh_loop(setup: &Setup) -> Result<(Server, Alarm), String> {
         .backlog_max(BACKLOG_MAX)
         .backlog_grace(Duration::from_secs(3_600))
         .memory_max(8 << 30)
+        .deflate_budget(8 << 30)
+        .inflate_budget(MESSAGE_MAX)
+        .inflate_ratio_max(2_000)
         .nodelay(true);
     let mut server = Server::new(config).map_err(|error| error.to_string())?;
     let alarm = Alarm::new(&mut server)?;

@@ -10,11 +10,11 @@ use std::collections::BinaryHeap;
 use std::net::SocketAddr;
 
 use fastrand::Rng;
-use tidegate::{Closed, ConnId, ConnMap, Connect, Context};
+use tidegate::{Closed, ConnId, ConnMap, Connect, Context, DeflateMode};
 
 use super::book::Book;
 use super::ends;
-use crate::order::{Count, Metric, Setup, Target, share};
+use crate::order::{Count, Deflate, Metric, Setup, Target, share};
 use crate::server::cpu::monotonic_ns;
 
 /// Connections begun per turn of the loop, at most; the rest keep their planned times.
@@ -96,7 +96,7 @@ impl Peers {
         Peers {
             lane,
             lanes: setup.lanes,
-            connects: connects(&setup.target),
+            connects: connects(&setup.target, setup.role.deflate()),
             retry: setup.retry.map(|seconds| (seconds * 1e9) as u64),
             dialing_max: setup.dialing_max.max(1),
             table: ConnMap::new(),
@@ -326,7 +326,7 @@ impl Peers {
 }
 
 /// One way to connect per source address, or the only one.
-fn connects(target: &Target) -> Vec<Connect> {
+fn connects(target: &Target, deflate: Option<Deflate>) -> Vec<Connect> {
     let mut plain = Connect::new(target.address, &target.host, &target.path);
     for protocol in &target.protocols {
         plain = plain.protocol(protocol);
@@ -337,6 +337,11 @@ fn connects(target: &Target) -> Vec<Connect> {
     if target.raw {
         plain = plain.unchecked();
     }
+    plain = plain.deflate(match deflate {
+        None => DeflateMode::Off,
+        Some(Deflate::Shared) => DeflateMode::Shared,
+        Some(Deflate::Dedicated) => DeflateMode::Dedicated,
+    });
     if target.sources.is_empty() {
         return vec![plain];
     }

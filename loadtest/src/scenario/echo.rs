@@ -4,7 +4,7 @@ use tidegate::program::failure::Failure;
 
 use crate::cli::{self, Pacing};
 use crate::engine::echo::OUTSTANDING_MAX;
-use crate::order::{Count, Echo, Metric, Pace, Role};
+use crate::order::{Count, Deflate, Echo, Metric, Pace, Payload, Role};
 use crate::record::{Combine, Figure, Record, Unit};
 use crate::run::draft::Draft;
 use crate::run::{Run, Wanted};
@@ -16,9 +16,8 @@ use crate::run::{Run, Wanted};
 pub fn run(args: &cli::Echo) -> Result<Record, Failure> {
     let pace = pace(&args.pacing, args.connections);
     bounded(args, pace)?;
-    let senders = args.connections;
-    let connections = senders.saturating_add(args.idle);
-    let role = Role::Echo(Echo { mix: args.size.clone(), binary: args.binary, pace, senders });
+    let connections = args.connections.saturating_add(args.idle);
+    let role = Role::Echo(echo(args, pace));
     let mut run = Run::start(&args.common, Wanted::new("echo", role, connections))?;
     run.hold("connecting", connections, args.times.ramp)?;
     let before = (!args.settle.is_zero()).then(|| run.memory().0).flatten();
@@ -56,6 +55,9 @@ pub fn run(args: &cli::Echo) -> Result<Record, Failure> {
     let duplicate = (draft.measured.count(Count::Duplicate) + late) as f64;
     draft.put(Figure::new("duplicate", duplicate, Unit::Count).combine(Combine::Sum).less_is_better());
     draft.connections();
+    if args.deflate.is_some() {
+        compression(&mut draft);
+    }
     draft.server(&[phase], Some(("message", "messages", received)));
     if let (Some(before), Some(after)) = (before, after) {
         memory(&mut draft, before, after);
@@ -75,6 +77,37 @@ pub fn run(args: &cli::Echo) -> Result<Record, Failure> {
     }
     draft.record.conditions.settings.insert("size".into(), args.size.to_string());
     Ok(draft.record)
+}
+
+fn echo(args: &cli::Echo, pace: Pace) -> Echo {
+    Echo {
+        mix: args.size.clone(),
+        binary: args.binary || args.payload == Payload::Random,
+        pace,
+        senders: args.connections,
+        payload: args.payload,
+        deflate: args.deflate,
+    }
+}
+
+/// What compression made of the messages, ours and the server's.
+fn compression(draft: &mut Draft<'_>) {
+    // From the beginning: the counters are reported now and then, not at the edges of phases.
+    for (name, over, under) in [
+        ("sent_ratio", Count::DeflatedFrom, Count::DeflatedTo),
+        ("received_ratio", Count::InflatedTo, Count::InflatedFrom),
+    ] {
+        let [over, under] = [over, under].map(|of| draft.finished.ledger.count(of) as f64);
+        draft.put(
+            Figure::new(name, over / under.max(1.0), Unit::Ratio).combine(Combine::Max).more_is_better(),
+        );
+    }
+    let declined = draft.finished.ledger.count(Count::Undeflated) as f64;
+    draft.put(Figure::new("undeflated", declined, Unit::Count).combine(Combine::Sum).less_is_better());
+    draft.note(
+        "sent_ratio: bytes of our messages before compression by those after it; received_ratio: the same of what came \
+         compressed; undeflated: connections on which the server would not compress.",
+    );
 }
 
 /// What the server kept of the load: with all open, before and after it, and when all had closed.
@@ -120,7 +153,17 @@ fn bounded(args: &cli::Echo, pace: Pace) -> Result<(), Failure> {
 }
 
 fn title(args: &cli::Echo, pace: Pace) -> String {
-    let kind = if args.binary { "binary" } else { "text" };
+    let kind = match args.payload {
+        Payload::Letters if args.binary => "binary",
+        Payload::Letters => "text",
+        Payload::Json => "JSON",
+        Payload::Random => "noise",
+    };
+    let kind = match args.deflate {
+        None => kind.to_owned(),
+        Some(Deflate::Shared) => format!("{kind}, compressed (shared)"),
+        Some(Deflate::Dedicated) => format!("{kind}, compressed (dedicated)"),
+    };
     let how = match pace {
         Pace::Open { per_second, poisson: false } => format!("{per_second} messages/s, evenly"),
         Pace::Open { per_second, poisson: true } => format!("{per_second} messages/s, Poisson"),

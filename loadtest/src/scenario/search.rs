@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use tidegate::program::failure::{Failure, complain};
 
 use crate::cli::{self, Largest, Pacing, Times};
+use crate::order::Payload;
 use crate::output::number::{figure, plain_number};
 use crate::record::{Axis, Check, Combine, Figure, Line, Plot, Record, Scale, Table, Unit};
 use crate::scenario::echo;
@@ -314,6 +315,8 @@ fn echo_args(args: &cli::Search, value: f64) -> cli::Echo {
         pacing: Pacing { rate, rate_each, poisson: args.poisson, depth: 1 },
         size: args.size.clone(),
         binary: args.binary,
+        payload: Payload::default(),
+        deflate: None,
         idle: 0,
         settle: Duration::ZERO,
         times: Times { duration: args.duration, warmup: args.warmup, ramp: None },

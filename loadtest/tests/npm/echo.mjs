@@ -3,7 +3,7 @@
 // It ends when its standard input does, so that it never outlives the test.
 import { WebSocketServer } from 'ws';
 
-const server = new WebSocketServer({ host: '127.0.0.1', port: 0 });
+const server = new WebSocketServer({ host: '127.0.0.1', port: 0, perMessageDeflate: { threshold: 0 } });
 
 server.on('connection', (socket, request) => {
   socket.on('error', (error) => console.error(error.message));

@@ -12,7 +12,7 @@ use crate::cli::{self, Adapter, Common, Pacing, Spread, Times};
 use crate::engine::fanout::HEADER;
 use crate::fit::{median, student};
 use crate::mix::Mix;
-use crate::order::Role;
+use crate::order::{Payload, Role};
 use crate::record::{Conditions, Record, Verdict};
 use crate::run::draft::Draft;
 use crate::run::{Run, Wanted};
@@ -181,6 +181,8 @@ fn echo(args: &cli::Plan, rate: Option<f64>) -> Result<Record, Failure> {
         pacing: Pacing { rate, rate_each: None, poisson: false, depth: 1 },
         size,
         binary: false,
+        payload: Payload::default(),
+        deflate: None,
         idle: 0,
         settle: Duration::ZERO,
         times: times(args),
