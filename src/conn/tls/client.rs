@@ -120,6 +120,11 @@ impl ClientTls {
         Ok(ClientTls { name, ..tls })
     }
 
+    #[cfg(test)]
+    pub(super) fn verifier(&self) -> Arc<dyn ServerCertVerifier> {
+        Arc::clone(&self.verifier)
+    }
+
     /// A session with the server at `host`, as the `Host` field has it; its first bytes wait.
     pub(crate) fn connect(&self, host: &str) -> Result<Tls, TlsError> {
         let name = self.name.clone().or_else(|| host_name(without_port(host))).ok_or(TlsError::BadName)?;
@@ -130,7 +135,7 @@ impl ClientTls {
 }
 
 /// Begins a client's session: its ClientHello waits.
-fn begin(session: UnbufferedClientConnection) -> Result<Tls, Failed> {
+pub(super) fn begin(session: UnbufferedClientConnection) -> Result<Tls, Failed> {
     let mut tls = Tls::new(Session::Client(Box::new(session)), Stage::Shaking, None);
     tls.run(&mut [], &mut Vec::new())?;
     Ok(tls)

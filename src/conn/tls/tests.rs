@@ -1,5 +1,8 @@
 //! Both sides of TLS against each other: whole, byte by byte, cut at every byte; and peers that break the rules.
 
+use rustls::crypto::cipher::{OutboundChunks, OutboundPlainMessage};
+use rustls::{ConnectionTrafficSecrets, ContentType, SupportedCipherSuite};
+
 use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ED25519};
 
 use super::*;
@@ -451,4 +454,51 @@ fn an_idle_session_costs_what_rustls_needs() {
         assert!(bytes <= 10_000, "{bytes} bytes");
         assert!(own + name <= 200, "{own} bytes are ours, {name} of them a name");
     }
+}
+
+/// A record of TLS 1.2 in a client's place: the next one of its session, of any content type.
+fn forged(session: UnbufferedClientConnection) -> impl FnMut(ContentType, &[u8]) -> Vec<u8> {
+    let suite = session.negotiated_cipher_suite().unwrap();
+    let (secrets, _) = session.dangerous_into_kernel_connection().unwrap();
+    let (mut number, secrets) = secrets.tx;
+    let ConnectionTrafficSecrets::Aes256Gcm { key, iv } = secrets else { panic!("another suite: {suite:?}") };
+    let SupportedCipherSuite::Tls12(suite) = suite else { panic!("another version: {suite:?}") };
+    let (fixed, explicit) = iv.as_ref().split_at(4);
+    let mut encrypter = suite.aead_alg.encrypter(key, fixed, explicit);
+    move |typ, payload| {
+        let version = ProtocolVersion::TLSv1_2;
+        let message = OutboundPlainMessage { typ, version, payload: OutboundChunks::Single(payload) };
+        let record = encrypter.encrypt(message, number).unwrap().encode();
+        number += 1;
+        record
+    }
+}
+
+#[test]
+fn renegotiation_is_refused() {
+    let (server, client) = server_tls(&["localhost"]);
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider);
+    let mut config = builder
+        .with_protocol_versions(&[&rustls::version::TLS12])
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(client.verifier())
+        .with_no_client_auth();
+    config.enable_secret_extraction = true;
+    let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
+    let session = UnbufferedClientConnection::new(std::sync::Arc::new(config), name).unwrap();
+    let client_end = End::new(client::begin(session).unwrap());
+    let pair = Pair { client: client_end, server: End::new(server.accept().unwrap()) }.shaken();
+    let Session::Client(session) = pair.client.tls.session else { panic!("a client") };
+    let (mut server, mut record) = (pair.server, forged(*session));
+
+    let hello = client.connect("localhost").unwrap().outgoing()[HEADER..].to_vec();
+    server.hear(&record(ContentType::Handshake, &hello));
+    // RFC 5246 §7.2.2: a warning, no_renegotiation, and the session goes on.
+    assert!(server.failed.is_none() && server.speak()[0] == 21);
+    server.hear(&record(ContentType::ApplicationData, b"still here"));
+    assert_eq!(server.plain, b"still here");
+    server.hear(&record(ContentType::Handshake, &hello));
+    assert_eq!(server.failed.map(|failed| failed.error), Some(TlsError::Renegotiation), "once is enough");
 }
