@@ -12,7 +12,7 @@ use tidegate::program::units;
 
 use crate::gate::Gate;
 use crate::mix::Mix;
-use crate::order::{Deflate, Payload};
+use crate::order::{Deflate, Payload, Version};
 
 /// The longest time that can be asked for: far from where clocks and sums of times end.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 3_600);
@@ -69,7 +69,7 @@ pub enum Scenario {
 /// What all scenarios have in common.
 #[derive(Args, Clone, Debug)]
 pub struct Common {
-    /// The server: ws://HOST:PORT/PATH; raw:// for one that knows no WebSocket and sends the very bytes back
+    /// The server: ws://HOST:PORT/PATH, or wss:// for TLS; raw:// for one that knows no WebSocket and sends the very bytes back
     pub url: String,
     /// Threads that make load, one loop each
     #[arg(long, value_name = "N", default_value = "1", value_parser = positive, help_heading = "Generator")]
@@ -95,6 +95,15 @@ pub struct Common {
     /// Take this address for a host, instead of asking DNS
     #[arg(long, value_name = "HOST:PORT:ADDRESS", help_heading = "Connection")]
     pub resolve: Vec<String>,
+    /// wss: trust servers that the certificates in this file (PEM) vouch for, where the name is right
+    #[arg(long, value_name = "FILE", help_heading = "Connection")]
+    pub ca: Option<String>,
+    /// wss: trust whoever answers; for servers with a certificate of their own making
+    #[arg(long, conflicts_with = "ca", help_heading = "Connection")]
+    pub insecure: bool,
+    /// wss: offer this version alone, instead of both
+    #[arg(long, value_enum, value_name = "VERSION", help_heading = "Connection")]
+    pub tls_version: Option<Version>,
     /// Time for a connection and its opening handshake
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = span, help_heading = "Connection")]
     pub connect_timeout: Duration,
@@ -306,6 +315,9 @@ pub struct Churn {
     /// End each with a reset instead of the closing handshake
     #[arg(long)]
     pub abort: bool,
+    /// wss: share of the connections that resume a TLS session; by default none, then all, each measured for itself
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    pub resume: Option<f64>,
     /// Time that is measured
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = span)]
     pub duration: Duration,

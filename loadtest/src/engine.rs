@@ -13,6 +13,8 @@ pub mod ends;
 pub mod fanout;
 pub mod hold;
 pub mod idle;
+pub mod knock;
 pub mod lane;
 pub mod payload;
 pub mod peers;
+pub mod ways;

@@ -50,6 +50,8 @@ pub struct Target {
     pub address: SocketAddr,
     /// The `Host` header field.
     pub host: String,
+    /// What it takes to speak TLS with it; `None`: it speaks none.
+    pub tls: Option<Veil>,
     /// Path and query.
     pub path: String,
     pub protocols: Vec<String>,
@@ -58,6 +60,28 @@ pub struct Target {
     pub raw: bool,
     /// Our ends' addresses, in turn; empty: the kernel chooses.
     pub sources: Vec<IpAddr>,
+}
+
+/// How TLS is spoken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Veil {
+    /// The server's name, which must be in its certificate.
+    pub name: String,
+    /// The file of those who may vouch for it; `None`: whoever it is, is trusted.
+    pub ca: Option<String>,
+    /// The version that is offered; `None`: both.
+    pub version: Option<Version>,
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+pub enum Version {
+    /// RFC 5246
+    #[value(name = "1.2")]
+    Tls12,
+    /// RFC 8446
+    #[value(name = "1.3")]
+    Tls13,
 }
 
 /// What the connections of a run do.
@@ -167,6 +191,8 @@ pub enum Step {
     /// So many of all listening connections are set apart, the same ones each time: they read, or stop reading. Their
     /// deliveries do not count from the first time on, and how those end that have stopped is no error.
     Stall { listeners: u64, reads: bool },
+    /// From here on this share of the new connections resumes an earlier TLS session, where the server has given tickets.
+    Resume { share: f64 },
     /// The connections are asked for something; only those of [`Role::Hold`] listen to it.
     Ask(Ask),
     /// All connections vanish at once: their sockets are closed without a word.
@@ -317,6 +343,10 @@ names! {
         InflatedTo,
         /// Connections that were offered compression and did without.
         Undeflated,
+        /// Connections that were opened after a whole TLS handshake.
+        TlsFull,
+        /// Connections that were opened in a TLS session that was resumed.
+        TlsResumed,
     }
 }
 
@@ -333,6 +363,10 @@ names! {
         Tcp,
         /// From there to the end of the opening handshake.
         Upgrade,
+        /// The same, of those with a whole TLS handshake.
+        TlsFull,
+        /// The same, of those whose TLS session was resumed.
+        TlsResumed,
         /// From our Close to the end of the connection.
         Close,
         /// From the planned time of a publish to each delivery.
@@ -363,6 +397,8 @@ impl Metric {
             Metric::Connect => "connect",
             Metric::Tcp => "tcp",
             Metric::Upgrade => "upgrade",
+            Metric::TlsFull => "tls_full",
+            Metric::TlsResumed => "tls_resumed",
             Metric::Close => "close",
             Metric::Delivery => "delivery",
             Metric::First => "first",
@@ -403,6 +439,7 @@ mod tests {
             Step::Stall { listeners: 3, reads: false },
             Step::Ask(Ask::Echo { at_once: 9 }),
             Step::Ask(Ask::Leave),
+            Step::Resume { share: 0.5 },
             Step::Drop,
             Step::Finish,
         ] {

@@ -15,8 +15,9 @@ use tidegate::program::failure::{Failure, complain};
 use crate::cli::Common;
 use crate::crew::ledger::{Ledger, Sum};
 use crate::crew::{Crew, TICK};
+use crate::engine::{ends, knock};
 use crate::interrupt;
-use crate::order::{Count, Role, Setup, Step};
+use crate::order::{Count, Role, Setup, Step, Target};
 use crate::output::live::{Levels, Live};
 use crate::server::cpu::{monotonic_ns, process_rss_anon};
 use crate::server::kernel::Kernel;
@@ -32,6 +33,8 @@ const RESERVE: u64 = DESCRIPTOR_RESERVE + 48;
 const READY: Duration = Duration::from_secs(15);
 /// Time in which a server that cannot share its port ends.
 const SETTLE: Duration = Duration::from_millis(300);
+/// Time for one connection, to see what the server speaks.
+const KNOCK: Duration = Duration::from_secs(3);
 /// Connections on the way per lane.
 const DIALING: u64 = 512;
 
@@ -71,6 +74,7 @@ pub struct Run {
     pub crew: Crew,
     pub marks: Vec<Mark>,
     pub facts: Facts,
+    target: Target,
     servers: Vec<Launched>,
     sampled: Option<Sampled>,
     live: Watch,
@@ -168,6 +172,7 @@ impl Run {
             crew,
             marks: Vec::new(),
             facts,
+            target,
             servers,
             sampled,
             live,
@@ -220,17 +225,48 @@ impl Run {
         if self.crew.ledger.open() > 0 || connections == 0 {
             return Ok(());
         }
-        let errors = self.crew.ledger.all().errors;
-        let most = errors.iter().max_by_key(|(_, seen)| seen.count);
-        let (kind, seen) =
-            most.map_or(("no answer", String::new()), |(kind, seen)| (kind, seen.example.clone()));
+        Err(self.shut(&format!("none of {connections} connections")))
+    }
+
+    /// Says that nothing came to be open, of what was tried, and why.
+    fn shut(&mut self, tried: &str) -> Failure {
+        let (kind, seen) = self.most_seen();
+        if let Some(failure) = self.other_scheme(&kind) {
+            return failure;
+        }
         let more = self.servers.iter_mut().find_map(|server| server.status());
         let more = more.map_or(String::new(), |status| format!("; the server has ended: {status}"));
-        Err(Failure::refused(format!(
-            "{}: none of {connections} connections came to be open: {kind} ({seen}){more}; \
-             is a WebSocket server there, and is the path right?",
-            self.common.url
-        )))
+        let (url, advice) = (&self.common.url, ends::advice(&kind));
+        Failure::refused(format!("{url}: {tried} came to be open: {kind} ({seen}){more}; {advice}"))
+    }
+
+    /// The kind of error that was seen most, and an example.
+    fn most_seen(&self) -> (String, String) {
+        let errors = self.crew.ledger.all().errors;
+        let most = errors.into_iter().max_by_key(|(_, seen)| seen.count);
+        most.map_or(("no answer".into(), String::new()), |(kind, seen)| (kind, seen.example))
+    }
+
+    /// Where all fail in this way: says so if the server speaks TLS and the URL does not, or the other way round.
+    fn other_scheme(&self, kind: &str) -> Option<Failure> {
+        if !ends::may_be_other(kind) || !knock::is_other(&self.target, KNOCK) {
+            return None;
+        }
+        let (there, scheme) = if self.target.tls.is_some() { ("no TLS", "ws") } else { ("TLS", "wss") };
+        let url = &self.common.url;
+        Some(Failure::refused(format!("{url}: the server there speaks {there}; write it as {scheme}://")))
+    }
+
+    /// Ends a run that cannot come to anything: over TLS when all connections have failed, in plain where TLS is spoken.
+    fn end_if_shut(&mut self) -> Result<(), Failure> {
+        let ledger = &self.crew.ledger;
+        if ledger.count(Count::Failed) == 0 || ledger.count(Count::Opened) > 0 {
+            return Ok(());
+        }
+        if self.target.tls.is_some() {
+            return Err(self.shut("no connection"));
+        }
+        self.other_scheme(&self.most_seen().0).map_or(Ok(()), Err)
     }
 
     /// Begins the next phase on all lanes at once.
@@ -271,12 +307,24 @@ impl Run {
     pub fn measure(&mut self, warmup: Duration, duration: Duration) -> Result<u32, Failure> {
         if !warmup.is_zero() {
             self.phase("warm-up", true, warmup)?;
-            self.last(warmup)?;
+            let began = Instant::now();
+            let failing =
+                |ledger: &Ledger| ledger.count(Count::Failed) > 0 && ledger.count(Count::Opened) == 0;
+            if self.until(warmup, &failing)? {
+                self.end_if_shut()?;
+                self.last(warmup.saturating_sub(began.elapsed()))?;
+            }
         }
         let phase = self.phase("measuring", true, duration)?;
         self.last(duration.saturating_sub(LEAD))?;
         self.drain()?;
+        self.end_if_shut()?;
         Ok(phase)
+    }
+
+    /// From here on this share of the new connections resumes a TLS session.
+    pub fn resume(&mut self, share: f64) {
+        self.crew.say(&Step::Resume { share });
     }
 
     /// Ends the load, and waits for the answers that are on their way.
@@ -500,7 +548,7 @@ fn launch(common: &Common, address: std::net::SocketAddr) -> Result<Vec<Launched
 }
 
 /// One setup per worker: lanes and connections are shared out evenly.
-fn setups(common: &Common, wanted: &Wanted, target: &crate::order::Target, workers: u64) -> Vec<Setup> {
+fn setups(common: &Common, wanted: &Wanted, target: &Target, workers: u64) -> Vec<Setup> {
     let lanes = common.threads.max(workers) as u32;
     let mut first_lane = 0;
     (0..workers as u32)

@@ -3,17 +3,22 @@
 //! Refuses to connect. Invariant: what cannot work is refused here, with one line that names it, before anything is
 //! started.
 
+pub mod veil;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 
 use http::Uri;
 use tidegate::program::failure::Failure;
 
 use crate::cli::Common;
-use crate::order::Target;
+use crate::order::{Target, Veil, Version};
 
 /// Connections of one source address. The default range of local ports is 28,232 wide (ip(7)), and finding a free port
 /// becomes slow when more than half of them are taken.
 pub const PER_SOURCE: u64 = 10_000;
+
+/// Where Debian and its like have the roots that browsers trust.
+const WORLD: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// The words of the command line that say where to connect to.
 #[derive(Clone, Debug, Default)]
@@ -25,12 +30,19 @@ pub struct Words {
     /// `Name: value`.
     pub headers: Vec<String>,
     pub sources: Vec<IpAddr>,
+    /// The file of those who may vouch for the server.
+    pub ca: Option<String>,
+    /// Whoever the server is, it is trusted.
+    pub insecure: bool,
+    pub tls_version: Option<Version>,
 }
 
 /// What a URL says.
 struct Parts {
     /// Of a server that knows no WebSocket.
     raw: bool,
+    /// Of a server that speaks TLS.
+    tls: bool,
     /// As it stands there.
     host: String,
     port: u16,
@@ -47,6 +59,9 @@ impl Words {
             protocols: common.protocol.clone(),
             headers: common.header.clone(),
             sources: common.source.clone(),
+            ca: common.ca.clone(),
+            insecure: common.insecure,
+            tls_version: common.tls_version,
         }
     }
 
@@ -55,7 +70,8 @@ impl Words {
     /// # Errors
     /// When the URL is none that can be tested, or its host has no address.
     pub fn target(&self, connections: u64) -> Result<Target, Failure> {
-        let Parts { raw, host, port, path } = self.parts()?;
+        let Parts { raw, tls, host, port, path } = self.parts()?;
+        let tls = self.veil(tls, &host)?;
         let address = self.address(&host, port)?;
         let mut headers = Vec::new();
         for header in &self.headers {
@@ -64,10 +80,12 @@ impl Words {
                 .ok_or_else(|| Failure::usage(format!("--header {header}: write it as `Name: value`")))?;
             headers.push((name.trim().to_string(), value.trim().to_string()));
         }
-        let authority = if port == 80 { host.clone() } else { format!("{host}:{port}") };
+        let authority =
+            if port == default_port(tls.is_some()) { host.clone() } else { format!("{host}:{port}") };
         Ok(Target {
             address,
             host: authority,
+            tls,
             path,
             protocols: self.protocols.clone(),
             headers,
@@ -80,21 +98,17 @@ impl Words {
         let url = &self.url;
         let wrong = |why: &str| Failure::usage(format!("{url}: {why}; write it as ws://HOST:PORT/PATH"));
         let uri: Uri = url.parse().map_err(|error| wrong(&format!("not a URL ({error})")))?;
-        let raw = match uri.scheme_str() {
-            Some("ws") => false,
-            Some("raw") => true,
-            Some("wss") => {
-                return Err(Failure::usage(format!(
-                    "{url}: wss:// needs TLS, which this build does not have; test the server's plain port with ws://"
-                )));
-            }
-            _ => return Err(wrong("a WebSocket server's URL begins with ws://")),
+        let (raw, tls) = match uri.scheme_str() {
+            Some("ws") => (false, false),
+            Some("wss") => (false, true),
+            Some("raw") => (true, false),
+            _ => return Err(wrong("a WebSocket server's URL begins with ws:// or wss://")),
         };
         let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(|| wrong("it names no host"))?;
         // The parser gives no port also where one is written that is none.
         let written = uri.authority().and_then(|authority| authority.as_str().strip_prefix(host));
         let port = match written.ok_or_else(|| wrong("a user name has no place in it"))? {
-            "" => 80,
+            "" => default_port(tls),
             port => {
                 let number =
                     port.strip_prefix(':').and_then(|port| port.parse().ok()).filter(|port| *port > 0);
@@ -102,7 +116,34 @@ impl Words {
             }
         };
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        Ok(Parts { raw, host: host.to_string(), port, path: path.to_string() })
+        Ok(Parts { raw, tls, host: host.to_string(), port, path: path.to_string() })
+    }
+
+    /// How TLS is spoken with this host, if the URL wants any.
+    fn veil(&self, wanted: bool, host: &str) -> Result<Option<Veil>, Failure> {
+        let url = &self.url;
+        if !wanted {
+            let flags = [
+                ("--ca", self.ca.is_some()),
+                ("--insecure", self.insecure),
+                ("--tls-version", self.tls_version.is_some()),
+            ];
+            return match flags.into_iter().find(|(_, given)| *given) {
+                Some((flag, _)) => {
+                    Err(Failure::usage(format!("{flag}: {url} is not TLS; write it as wss://")))
+                }
+                None => Ok(None),
+            };
+        }
+        if self.ca.is_none() && !self.insecure {
+            return Err(Failure::usage(format!(
+                "{url}: who may vouch for the server? --ca FILE names them (of the whole world: --ca {WORLD}), \
+                 --insecure trusts anyone"
+            )));
+        }
+        let veil = Veil { name: bare(host).into(), ca: self.ca.clone(), version: self.tls_version };
+        veil::client(&veil).map_err(Failure::refused)?;
+        Ok(Some(veil))
     }
 
     fn address(&self, host: &str, port: u16) -> Result<SocketAddr, Failure> {
@@ -149,6 +190,11 @@ impl Words {
     }
 }
 
+/// The port of a URL that names none.
+fn default_port(tls: bool) -> u16 {
+    if tls { 443 } else { 80 }
+}
+
 /// An IPv6 address without the brackets that URLs put around it.
 fn bare(host: &str) -> &str {
     host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
@@ -179,11 +225,23 @@ mod tests {
     }
 
     #[test]
+    fn tls_has_its_own_port_and_the_name_of_the_host() {
+        for (url, host, name, address) in [
+            ("wss://127.0.0.1", "127.0.0.1", "127.0.0.1", "127.0.0.1:443"),
+            ("wss://[::1]:9001/", "[::1]:9001", "::1", "[::1]:9001"),
+        ] {
+            let target = Words { insecure: true, ..words(url) }.target(1).unwrap();
+            assert_eq!((target.host.as_str(), target.address.to_string().as_str()), (host, address));
+            assert_eq!(target.tls, Some(Veil { name: name.into(), ca: None, version: None }));
+        }
+    }
+
+    #[test]
     fn what_cannot_be_tested_is_refused() {
         for (url, said) in [
             ("http://127.0.0.1/", "begins with ws://"),
             ("127.0.0.1:9001", "begins with ws://"),
-            ("wss://127.0.0.1/", "needs TLS"),
+            ("wss://127.0.0.1/", "--ca FILE names them"),
             ("ws://", "not a URL"),
             ("ws:///x", "not a URL"),
             ("ws://127.0.0.1:99999/", "the port"),
@@ -195,6 +253,16 @@ mod tests {
             let failure = words(url).target(1).unwrap_err().to_string();
             assert!(failure.contains(said), "{url}: {failure}");
         }
+        let wss = |words: Words| words.target(1).unwrap_err().to_string();
+        let ca = |file: &str| Some(file.to_string());
+        assert!(wss(Words { insecure: true, ..words("ws://127.0.0.1/") }).contains("write it as wss://"));
+        assert!(
+            wss(Words { ca: ca("x"), ..words("raw://127.0.0.1/") }).contains("--ca: raw://127.0.0.1/ is not")
+        );
+        let missing = wss(Words { ca: ca("/nonexistent.pem"), ..words("wss://127.0.0.1/") });
+        assert!(missing.starts_with("--ca: cannot read /nonexistent.pem: "), "{missing}");
+        let empty = wss(Words { ca: ca("/dev/null"), ..words("wss://127.0.0.1/") });
+        assert!(empty.starts_with("--ca: /dev/null: has no -----BEGIN CERTIFICATE-----"), "{empty}");
         let header = Words { headers: vec!["Origin".into()], ..words("ws://127.0.0.1/") };
         assert!(header.target(1).unwrap_err().to_string().contains("Name: value"));
     }

@@ -5,7 +5,7 @@
 
 use std::io::ErrorKind;
 
-use tidegate::{By, Cause, Closed};
+use tidegate::{By, Cause, Closed, TlsError};
 
 /// The kind of an end, for counting; `opened` tells whether the opening handshake had been completed.
 pub fn kind(why: &Closed, opened: bool) -> String {
@@ -19,6 +19,8 @@ pub fn kind(why: &Closed, opened: bool) -> String {
         Cause::Io(kind) => format!("i/o: {kind}"),
         Cause::Declined(status) => format!("status {status}"),
         Cause::BadAnswer | Cause::BadHead(_) => "not a websocket".into(),
+        Cause::Tls(error) => format!("TLS: {error}"),
+        Cause::Truncated => "cut off without close_notify".into(),
         Cause::HandshakeTimeout => "connect timeout".into(),
         Cause::EndOfStream if opened => "ended without close".into(),
         Cause::EndOfStream => "ended before open".into(),
@@ -27,5 +29,55 @@ pub fn kind(why: &Closed, opened: bool) -> String {
         Cause::PingTimeout => "no pong".into(),
         Cause::SlowConsumer | Cause::Memory => "server does not read".into(),
         _ => "other end".into(),
+    }
+}
+
+/// What is to be done where connections fail to be opened in this way.
+pub fn advice(kind: &str) -> &'static str {
+    match kind.strip_prefix("TLS: ") {
+        None => "is a WebSocket server there, and is the path right?",
+        Some(rule) if rule == TlsError::CertificateIssuer.text() => {
+            "give the certificate of its issuer with --ca, or trust anyone with --insecure"
+        }
+        Some(rule) if rule == TlsError::CertificateName.text() => {
+            "use a name of its certificate in the URL (--resolve says where that is), or trust anyone with --insecure"
+        }
+        Some(rule) if rule == TlsError::CertificateExpired.text() => {
+            "renew it, or trust anyone with --insecure"
+        }
+        Some(rule) if rule == TlsError::CertificateNotYetValid.text() => {
+            "set the clock of this machine, or trust anyone with --insecure"
+        }
+        Some(_) => "does the port speak TLS, in a version that was offered?",
+    }
+}
+
+/// Whether a server of the other kind could be there, TLS instead of none or none instead of TLS.
+pub fn may_be_other(kind: &str) -> bool {
+    ["not a websocket", "status 400", "ended before open", "reset before open", "connect timeout"]
+        .contains(&kind)
+        || kind.strip_prefix("TLS: ") == Some(TlsError::Protocol.text())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_failure_has_its_advice() {
+        let tls = |error: TlsError| format!("TLS: {error}");
+        for (kind, part, other) in [
+            (tls(TlsError::CertificateIssuer), "--ca", false),
+            (tls(TlsError::CertificateName), "--resolve", false),
+            (tls(TlsError::CertificateExpired), "renew", false),
+            (tls(TlsError::CertificateNotYetValid), "clock", false),
+            (tls(TlsError::Protocol), "speak TLS", true),
+            (tls(TlsError::Alert(70)), "version", false),
+            ("status 404".into(), "path", false),
+            ("status 400".into(), "path", true),
+        ] {
+            assert!(advice(&kind).contains(part), "{kind}: {}", advice(&kind));
+            assert_eq!(may_be_other(&kind), other, "{kind}");
+        }
     }
 }

@@ -132,7 +132,8 @@ impl Handler for App {
     fn on_open(&mut self, cx: &mut Context<'_>, conn: ConnId) {
         let now = monotonic_ns();
         self.turn(cx, now);
-        self.desk.peers.opened(&mut self.desk.book, conn, now);
+        let resumed = cx.tls(conn).map(|tls| tls.is_resumed());
+        self.desk.peers.opened(&mut self.desk.book, conn, resumed, now);
         self.play.opened(&mut self.desk, cx, conn, now);
     }
 
@@ -210,7 +211,7 @@ impl<'a> Lane<'a> {
         };
         let desk = Desk {
             book: Book::new(now),
-            peers: Peers::new(setup, lane),
+            peers: Peers::new(setup, lane)?,
             publishes: Vec::new(),
             spent: Spent::now(now),
         };
@@ -311,6 +312,10 @@ impl<'a> Lane<'a> {
                 Ok(Step::Hold { connections, per_second }) => desk.peers.hold(now, connections, per_second),
                 Ok(Step::Stall { listeners, reads }) => {
                     play.stall(desk, &mut self.server.context(), listeners, reads, now);
+                }
+                Ok(Step::Resume { share }) => {
+                    let alive = u64::from(self.setup.dialing_max);
+                    desk.peers.resume(share, alive)?;
                 }
                 Ok(Step::Ask(ask)) => play.ask(desk, &mut self.server.context(), ask),
                 Ok(Step::Drop) => {

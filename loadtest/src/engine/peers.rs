@@ -7,14 +7,14 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::net::SocketAddr;
 
 use fastrand::Rng;
-use tidegate::{Closed, ConnId, ConnMap, Connect, Context, DeflateMode};
+use tidegate::{Closed, ConnId, ConnMap, Context};
 
 use super::book::Book;
 use super::ends;
-use crate::order::{Count, Deflate, Metric, Setup, Target, share};
+use super::ways::Ways;
+use crate::order::{Count, Metric, Setup, share};
 use crate::server::cpu::monotonic_ns;
 
 /// Connections begun per turn of the loop, at most; the rest keep their planned times.
@@ -55,7 +55,7 @@ pub enum Ended {
 pub struct Peers {
     lane: u32,
     lanes: u32,
-    connects: Vec<Connect>,
+    ways: Ways,
     retry: Option<u64>,
     dialing_max: u32,
     table: ConnMap<Peer>,
@@ -92,11 +92,14 @@ impl Plan {
 
 impl Peers {
     /// No connection yet.
-    pub fn new(setup: &Setup, lane: u32) -> Self {
-        Peers {
+    ///
+    /// # Errors
+    /// When TLS cannot be spoken as it is ordered, as text.
+    pub fn new(setup: &Setup, lane: u32) -> Result<Self, String> {
+        Ok(Peers {
             lane,
             lanes: setup.lanes,
-            connects: connects(&setup.target, setup.role.deflate()),
+            ways: Ways::new(&setup.target, setup.role.deflate())?,
             retry: setup.retry.map(|seconds| (seconds * 1e9) as u64),
             dialing_max: setup.dialing_max.max(1),
             table: ConnMap::new(),
@@ -108,7 +111,7 @@ impl Peers {
             dropped: None,
             retries: BinaryHeap::new(),
             rng: Rng::with_seed(setup.seed ^ u64::from(lane) << 32),
-        }
+        })
     }
 
     /// Connections are to be made until this lane holds its share of `connections`.
@@ -217,10 +220,10 @@ impl Peers {
         attempts: u32,
         now: u64,
     ) -> bool {
-        let connect = &self.connects[(self.begun % self.connects.len() as u64) as usize];
+        let connect = self.ways.next(self.begun);
         self.begun += 1;
         book.count(Count::Dialled, 1);
-        match cx.connect(connect) {
+        match cx.connect(&connect) {
             Ok(conn) => {
                 self.dialing += 1;
                 let peer =
@@ -254,15 +257,33 @@ impl Peers {
         }
     }
 
-    /// The opening handshake is complete.
-    pub fn opened(&mut self, book: &mut Book, conn: ConnId, now: u64) {
+    /// From here on this share of the connections resumes a TLS session, with so many clients that keep tickets.
+    ///
+    /// # Errors
+    /// When TLS cannot be spoken as it is ordered, as text.
+    pub fn resume(&mut self, share: f64, clients: u64) -> Result<(), String> {
+        self.ways.resume(share, clients)
+    }
+
+    /// The opening handshake is complete, in a TLS session that was resumed or not, if it is one.
+    pub fn opened(&mut self, book: &mut Book, conn: ConnId, resumed: Option<bool>, now: u64) {
         let Some(peer) = self.table.get_mut(conn) else { return };
         peer.place = self.open.len() as u32;
         self.dialing -= 1;
         self.open.push(conn);
         book.count(Count::Opened, 1);
         // They belong to when it was planned: a server that answers after the end of a phase must not look better for it.
-        book.time_at(peer.planned, Metric::Upgrade, now.saturating_sub(peer.since));
+        let upgraded = now.saturating_sub(peer.since);
+        book.time_at(peer.planned, Metric::Upgrade, upgraded);
+        if let Some(resumed) = resumed {
+            let (count, time) = if resumed {
+                (Count::TlsResumed, Metric::TlsResumed)
+            } else {
+                (Count::TlsFull, Metric::TlsFull)
+            };
+            book.count(count, 1);
+            book.time_at(peer.planned, time, upgraded);
+        }
         book.time_at(peer.planned, Metric::Connect, now.saturating_sub(peer.planned));
         if let Some(dropped) = self.dropped {
             book.time(Metric::Recovery, now.saturating_sub(dropped));
@@ -323,27 +344,4 @@ impl Peers {
             peer.place = place as u32;
         }
     }
-}
-
-/// One way to connect per source address, or the only one.
-fn connects(target: &Target, deflate: Option<Deflate>) -> Vec<Connect> {
-    let mut plain = Connect::new(target.address, &target.host, &target.path);
-    for protocol in &target.protocols {
-        plain = plain.protocol(protocol);
-    }
-    for (name, value) in &target.headers {
-        plain = plain.header(name, value);
-    }
-    if target.raw {
-        plain = plain.unchecked();
-    }
-    plain = plain.deflate(match deflate {
-        None => DeflateMode::Off,
-        Some(Deflate::Shared) => DeflateMode::Shared,
-        Some(Deflate::Dedicated) => DeflateMode::Dedicated,
-    });
-    if target.sources.is_empty() {
-        return vec![plain];
-    }
-    target.sources.iter().map(|address| plain.clone().source(SocketAddr::new(*address, 0))).collect()
 }

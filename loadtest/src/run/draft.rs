@@ -123,6 +123,11 @@ impl<'a> Draft<'a> {
         let (opened, failed, dropped) = (count(Count::Opened), count(Count::Failed), count(Count::Dropped));
         let errors: u64 = self.record.errors.values().map(|seen| seen.count).sum();
         self.sum("opened", opened, Unit::Count);
+        let (full, resumed) = (count(Count::TlsFull), count(Count::TlsResumed));
+        if full + resumed > 0.0 {
+            self.sum("tls_full", full, Unit::Count);
+            self.sum("tls_resumed", resumed, Unit::Count);
+        }
         for (name, value) in [("failed", failed), ("dropped", dropped), ("errors", errors as f64)] {
             self.put(Figure::new(name, value, Unit::Count).combine(Combine::Sum).less_is_better());
         }
@@ -275,6 +280,15 @@ fn conditions(finished: &Finished) -> Conditions {
     set("slip max", format!("{:?}", common.slip_max));
     set("lag max", format!("{:?}", common.lag_max));
     set("cpu max", format!("{:.0} %", common.cpu_max * 100.0));
+    if let Some(file) = &common.ca {
+        set("ca", file.clone());
+    }
+    if common.insecure {
+        set("insecure", "trusts whoever answers".into());
+    }
+    if let Some(version) = common.tls_version {
+        set("tls version", format!("{version:?}"));
+    }
     if !common.ping.is_zero() {
         set("ping", format!("{:?}", common.ping));
     }

@@ -32,11 +32,23 @@ pub fn run(args: &cli::Churn) -> Result<Record, Failure> {
         dialing: args.connections,
         ..Wanted::new("churn", Role::Churn(churn), args.connections)
     };
+    let tls = args.common.url.starts_with("wss:");
+    if args.resume.is_some() && !tls {
+        return Err(Failure::usage(format!("--resume: {} is not TLS; write it as wss://", args.common.url)));
+    }
+    // Without TLS there is nothing to resume, and one part.
+    let shares = args.resume.map_or(if tls { vec![0.0, 1.0] } else { vec![0.0] }, |share| vec![share]);
     let mut run = Run::start(&args.common, wanted)?;
-    let phase = run.measure(args.warmup, args.duration)?;
+    let mut phases = Vec::new();
+    for share in &shares {
+        if tls {
+            run.resume(*share);
+        }
+        phases.push(run.measure(args.warmup, args.duration)?);
+    }
     let finished = run.finish()?;
 
-    let mut draft = Draft::new(&finished, &[phase], title(args));
+    let mut draft = Draft::new(&finished, &phases, title(args));
     let seconds = draft.seconds();
     let (opened, closed) =
         (draft.measured.count(Count::Opened) as f64, draft.measured.count(Count::Closed) as f64);
@@ -51,9 +63,12 @@ pub fn run(args: &cli::Churn) -> Result<Record, Failure> {
     for metric in [Metric::Tcp, Metric::Upgrade, Metric::Close] {
         draft.metric(metric, &format!("{}_", metric.name()));
     }
+    if tls {
+        handshakes(&mut draft, &phases, &shares);
+    }
     draft.bad("unsent", Count::Unsent);
     draft.connections();
-    draft.server(&[phase], Some(("handshake", "handshakes", opened)));
+    draft.server(&phases, Some(("handshake", "handshakes", opened)));
     draft.kernel();
     draft.generator();
     draft.over_time("handshakes per second", |point| point.opened);
@@ -62,6 +77,39 @@ pub fn run(args: &cli::Churn) -> Result<Record, Failure> {
          from our Close to the end of the connection.",
     );
     Ok(draft.record)
+}
+
+/// What whole and resumed handshakes took, each for itself where each had a part of its own.
+fn handshakes(draft: &mut Draft<'_>, phases: &[u32], shares: &[f64]) {
+    draft.metric(Metric::TlsFull, "tls_full_");
+    draft.metric(Metric::TlsResumed, "tls_resumed_");
+    draft.note(
+        "tls_full and tls_resumed, the histograms, are upgrade split by what the TLS handshake was; the counts are of \
+         the whole run.",
+    );
+    for (phase, share) in phases.iter().zip(shares) {
+        let (name, kind) = match share {
+            0.0 => ("full", Count::TlsFull),
+            1.0 => ("resumed", Count::TlsResumed),
+            _ => continue,
+        };
+        let sum = draft.finished.sum(*phase);
+        let (opened, meant) = (sum.count(Count::Opened), sum.count(kind));
+        if opened != meant {
+            draft.note(format!(
+                "Of {opened} connections that were to have {name} handshakes {meant} had; the server may give no tickets, \
+                 and the first of each client has none.",
+            ));
+        }
+        let lasted = draft.finished.lasted(*phase).max(1e-9);
+        let rate = Figure::new(format!("{name}_per_second"), opened as f64 / lasted, Unit::PerSecond);
+        draft.put(rate.combine(Combine::Sum).more_is_better());
+        if let Some(cpu) = draft.finished.server_cpu(*phase).filter(|_| opened > 0) {
+            let micros = cpu.as_secs_f64() * 1e6 / opened as f64;
+            let figure = Figure::new(format!("server_cpu_per_{name}"), micros, Unit::Microseconds);
+            draft.put(figure.combine(Combine::Never).less_is_better());
+        }
+    }
 }
 
 fn title(args: &cli::Churn) -> String {

@@ -11,10 +11,10 @@ use rustls::client::{UnbufferedClientConnection, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::sign::SingleCertAndKey;
-use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme, version};
 
 use super::keys::{ALPN, provider, roots, unusable};
-use super::{Failed, Identity, Session, Stage, Tls, TlsSetupError, failed};
+use super::{Failed, Identity, Session, Stage, Tls, TlsSetupError, TlsVersion, failed};
 use crate::conn::error::TlsError;
 
 /// What a client needs to speak TLS with servers. Clones share the sessions that can be resumed.
@@ -31,6 +31,8 @@ pub struct ClientTls {
     identity: Option<Identity>,
     name: Option<ServerName<'static>>,
     resumes: bool,
+    /// The only version that is offered.
+    only: Option<TlsVersion>,
     config: Arc<ClientConfig>,
 }
 
@@ -55,7 +57,7 @@ impl ClientTls {
     /// When there is no certificate in `roots`, or one that cannot be read.
     pub fn from_pem(pem: &[u8]) -> Result<Self, TlsSetupError> {
         let verifier = WebPkiServerVerifier::builder_with_provider(roots(pem)?, provider()).build();
-        ClientTls::of(verifier.map_err(|error| TlsSetupError::new(error.to_string()))?, None, true)
+        ClientTls::of(verifier.map_err(|error| TlsSetupError::new(error.to_string()))?, None, true, None)
     }
 
     /// Trusts every server, whoever it is: for measuring and trying out. That the server has the key of the certificate
@@ -64,16 +66,22 @@ impl ClientTls {
     /// # Errors
     /// None that is known; the same as of [`ClientTls::from_pem`] for the rest.
     pub fn insecure() -> Result<Self, TlsSetupError> {
-        ClientTls::of(Arc::new(Anybody(provider())), None, true)
+        ClientTls::of(Arc::new(Anybody(provider())), None, true, None)
     }
 
     fn of(
         verifier: Arc<dyn ServerCertVerifier>,
         identity: Option<Identity>,
         resumes: bool,
+        only: Option<TlsVersion>,
     ) -> Result<Self, TlsSetupError> {
+        let versions = match only {
+            Some(TlsVersion::Tls12) => &[&version::TLS12][..],
+            Some(TlsVersion::Tls13) => &[&version::TLS13],
+            None => rustls::ALL_VERSIONS,
+        };
         let builder = ClientConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(versions)
             .map_err(unusable)?
             .dangerous()
             .with_custom_certificate_verifier(Arc::clone(&verifier));
@@ -87,7 +95,7 @@ impl ClientTls {
         if !resumes {
             config.resumption = rustls::client::Resumption::disabled();
         }
-        Ok(ClientTls { verifier, identity, name: None, resumes, config: Arc::new(config) })
+        Ok(ClientTls { verifier, identity, name: None, resumes, only, config: Arc::new(config) })
     }
 
     /// Asks for this name, and wants it in the certificate, instead of the host's of the `Connect`.
@@ -106,7 +114,7 @@ impl ClientTls {
     /// As [`ClientTls::from_pem`].
     pub fn identity(self, identity: Identity) -> Result<Self, TlsSetupError> {
         let name = self.name;
-        let tls = ClientTls::of(self.verifier, Some(identity), self.resumes)?;
+        let tls = ClientTls::of(self.verifier, Some(identity), self.resumes, self.only)?;
         Ok(ClientTls { name, ..tls })
     }
 
@@ -116,7 +124,17 @@ impl ClientTls {
     /// As [`ClientTls::from_pem`].
     pub fn resumption(self, on: bool) -> Result<Self, TlsSetupError> {
         let name = self.name;
-        let tls = ClientTls::of(self.verifier, self.identity, on)?;
+        let tls = ClientTls::of(self.verifier, self.identity, on, self.only)?;
+        Ok(ClientTls { name, ..tls })
+    }
+
+    /// Offers this version alone, instead of both.
+    ///
+    /// # Errors
+    /// As [`ClientTls::from_pem`].
+    pub fn only(self, version: TlsVersion) -> Result<Self, TlsSetupError> {
+        let name = self.name;
+        let tls = ClientTls::of(self.verifier, self.identity, self.resumes, Some(version))?;
         Ok(ClientTls { name, ..tls })
     }
 

@@ -168,6 +168,8 @@ fn churn(args: &cli::Plan) -> Result<Record, Failure> {
         rate: None,
         poisson: false,
         abort: false,
+        // Who comes for the first time has no ticket, and that is the dearer case.
+        resume: args.common.url.starts_with("wss:").then_some(0.0),
         duration: args.duration / 2,
         warmup: WARMUP,
     })
