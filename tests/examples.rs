@@ -105,6 +105,38 @@ fn own_loop() {
     assert!(running.line().contains("1 told to go away, 1 closed, 0 cut"), "the report");
 }
 
+#[cfg(feature = "tls")]
+#[test]
+fn tls() {
+    use std::{fs, sync::Arc};
+
+    use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
+    use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let file = |name: &str, text: String| {
+        let path = std::env::temp_dir().join(format!("tidegate-example-{}-{name}", std::process::id()));
+        fs::write(&path, text).unwrap();
+        path
+    };
+    let (cert, key) = (file("cert.pem", made.cert.pem()), file("key.pem", made.signing_key.serialize_pem()));
+    let running = Running::start(Command::new(example("tls")).arg("127.0.0.1:0").args([&cert, &key]));
+    let address = running.address();
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(&cert).unwrap()).unwrap();
+    let _ = (fs::remove_file(&cert), fs::remove_file(&key));
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = Arc::new(config.with_root_certificates(roots).with_no_client_auth());
+    let session = ClientConnection::new(config, ServerName::try_from("localhost").unwrap()).unwrap();
+    let socket = TcpStream::connect(address).unwrap();
+    socket.set_read_timeout(Some(harness::PATIENCE)).unwrap();
+    let (mut client, _) =
+        tungstenite::client("wss://localhost/", StreamOwned::new(session, socket)).expect("a WebSocket");
+    client.send(Message::text("hello")).unwrap();
+    assert_eq!(client.read().unwrap(), Message::text("hello"));
+}
+
 #[test]
 fn an_address_that_cannot_be_had_is_an_error() {
     let (_running, address) = run("echo");

@@ -1,6 +1,7 @@
 // The page of `tidegate serve` in a real browser: two tabs chat, echoes come back equal, the counters
-// move, and the page finds the server again after a restart.
+// move, and the page finds the server again after a restart. With WSS set, all of it over https and wss.
 //
+//   WSS            1: the server makes itself a certificate, which the browser is told to put up with
 //   TIDEGATE_BIN   the program (default: target/release/tidegate of this checkout)
 //   CHROMIUM       the browser (default: /usr/bin/chromium)
 //   SCREENSHOT     PATH.png: saves PATH.png, PATH-dark.png and PATH-phone.png
@@ -19,19 +20,21 @@ const BROWSER_ARGS = [
   "--disable-component-update", "--disable-sync", "--no-first-run",
 ];
 const WAIT = 10_000;
+const SCHEME = process.env.WSS ? "https" : "http";
+const TLS = process.env.WSS ? ["--tls-self-signed"] : [];
 
 let server, browser, alice, bob;
 const complaints = [];
 
 /** Starts the server on `port` (0: any) and returns the port it says it listens on. */
 async function start(port) {
-  const child = spawn(PROGRAM, ["serve", "--bind", `127.0.0.1:${port}`], { stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(PROGRAM, ["serve", "--bind", `127.0.0.1:${port}`, ...TLS], { stdio: ["ignore", "pipe", "pipe"] });
   let said = "";
   child.stderr.on("data", (text) => { said += text; });
   const found = new Promise((resolve, reject) => {
     child.stdout.on("data", (text) => {
       said += text;
-      const line = said.match(/http:\/\/127\.0\.0\.1:(\d+)\//);
+      const line = said.match(/https?:\/\/127\.0\.0\.1:(\d+)\//);
       if (line) resolve(Number(line[1]));
     });
     child.on("error", reject);
@@ -57,7 +60,9 @@ async function stop(signal) {
 
 /** A tab in a context of its own, so that each has its own storage and so its own name. */
 async function open(who, url) {
-  const context = await browser.newContext({ viewport: { width: 1280, height: 860 }, colorScheme: "light" });
+  const context = await browser.newContext({
+    viewport: { width: 1280, height: 860 }, colorScheme: "light", ignoreHTTPSErrors: Boolean(process.env.WSS),
+  });
   const page = await context.newPage();
   page.setDefaultTimeout(WAIT);
   page.on("pageerror", (error) => complaints.push(`${who}: ${error}`));
@@ -99,7 +104,7 @@ async function echoed(page) {
 }
 
 before(async () => {
-  const url = `http://127.0.0.1:${await start(0)}/`;
+  const url = `${SCHEME}://127.0.0.1:${await start(0)}/`;
   browser = await chromium.launch({
     executablePath: process.env.CHROMIUM || "/usr/bin/chromium", headless: true, args: BROWSER_ARGS, timeout: 20_000,
   });
@@ -119,6 +124,13 @@ test("two tabs chat, and markup stays text", async () => {
   await say(bob, "größer 潮 🌊");
   assert.equal(await heard(alice, "Bob", "größer 潮 🌊"), false);
   assert.equal(await heard(bob, "Bob", "größer 潮 🌊"), true);
+});
+
+test("the page is secure where the server is", async () => {
+  assert.equal(new URL(alice.url()).protocol, `${SCHEME}:`);
+  const [socket] = await Promise.all([alice.waitForEvent("websocket"), alice.reload()]);
+  assert.ok(socket.url().startsWith(SCHEME === "https" ? "wss://" : "ws://"), socket.url());
+  await connected(alice);
 });
 
 test("text comes back equal", async () => {
