@@ -68,7 +68,7 @@ impl Counting {
             let mut server = Server::bind("127.0.0.1:0", config).expect("a free port");
             tell.send((server.local_addr().unwrap(), server.handle())).unwrap();
             while !matches!(server.turn(&mut Echo, None).unwrap(), Turn::Stopped(_)) {}
-            server.stats().clone()
+            server.stats()
         });
         let (address, handle) = told.recv_timeout(PATIENCE).expect("a server that listens");
         Counting { address, handle, thread }
