@@ -10,11 +10,13 @@ use super::outgoing::SEGMENT;
 use super::topics::Policy;
 use super::{Hub, Marks, NOBODY};
 #[cfg(feature = "deflate")]
+use crate::conn::Connection;
+#[cfg(feature = "deflate")]
 use crate::conn::deflate::{VARIANTS, packed_fragments};
+use crate::conn::fragments;
 use crate::conn::message::Message;
 use crate::conn::outbox::SharedFrame;
 use crate::conn::phase::Phase;
-use crate::conn::{Connection, fragments};
 use crate::wire::frame;
 
 /// Frames of one topic that nobody has yet. Empty where nothing waits.
@@ -40,9 +42,12 @@ pub struct Broadcast {
     frames: SharedFrame,
     messages: u64,
     fragmented: u64,
-    #[cfg(feature = "deflate")]
     /// Absent where it would be the same.
+    #[cfg(feature = "deflate")]
     packed: [Option<SharedFrame>; VARIANTS],
+    /// Some of that is there.
+    #[cfg(feature = "deflate")]
+    is_packed: bool,
     /// Whom it is for. The list is lent: nobody subscribes or leaves meanwhile.
     pub recipients: Vec<u32>,
 }
@@ -54,20 +59,10 @@ impl Broadcast {
         self.frames.bytes()
     }
 
-    #[cfg(not(feature = "deflate"))]
-    fn share(&self, _: &Connection) -> &SharedFrame {
-        &self.frames
-    }
-
-    /// What one connection gets of it.
+    /// The form that one connection gets, if that is a compressed one.
     #[cfg(feature = "deflate")]
-    fn share(&self, conn: &Connection) -> &SharedFrame {
-        conn.variant().and_then(|variant| self.packed[variant].as_ref()).unwrap_or(&self.frames)
-    }
-
-    #[cfg(feature = "deflate")]
-    fn is_packed_for(&self, conn: &Connection) -> bool {
-        conn.variant().is_some_and(|variant| self.packed[variant].is_some())
+    fn packed_for(&self, conn: &Connection) -> Option<&SharedFrame> {
+        self.packed[conn.variant()?].as_ref()
     }
 }
 
@@ -178,6 +173,8 @@ impl Hub {
             fragmented: 0,
             #[cfg(feature = "deflate")]
             packed: Default::default(),
+            #[cfg(feature = "deflate")]
+            is_packed: false,
             recipients,
         })
     }
@@ -195,6 +192,8 @@ impl Hub {
             frames: SharedFrame::new(gathered.bytes, &self.memory),
             messages: gathered.messages,
             fragmented: gathered.fragmented,
+            #[cfg(feature = "deflate")]
+            is_packed: gathered.packed.iter().any(|packed| packed.any),
             #[cfg(feature = "deflate")]
             packed: gathered
                 .packed
@@ -221,15 +220,23 @@ impl Hub {
     /// What is to be written to one recipient.
     #[cfg(feature = "deflate")]
     pub fn share<'b>(&self, index: u32, broadcast: &'b Broadcast) -> &'b [u8] {
-        broadcast.share(&self.slots.0[index as usize].conn).bytes()
+        let packed = broadcast.is_packed.then(|| broadcast.packed_for(&self.slots.0[index as usize].conn));
+        packed.flatten().unwrap_or(&broadcast.frames).bytes()
     }
 
-    /// `len` bytes of a recipient's share have been written; if that is not all, the rest is queued, until the kernel
-    /// can take more where it is `blocked`.
+    /// `len` of the `all` bytes of a recipient's share have been written; what is left is queued, until the kernel can take
+    /// more where it is `blocked`.
     #[inline]
-    pub fn broadcast_sent(&mut self, index: u32, broadcast: &Broadcast, len: usize, blocked: bool) {
+    pub fn broadcast_sent(
+        &mut self,
+        index: u32,
+        broadcast: &Broadcast,
+        len: usize,
+        all: usize,
+        blocked: bool,
+    ) {
         self.stats.bytes_out += len as u64;
-        let whole = len == broadcast.share(&self.slots.0[index as usize].conn).bytes().len();
+        let whole = len == all;
         if whole && !blocked {
             return self.count_broadcast(index, broadcast);
         }
@@ -301,7 +308,10 @@ impl Hub {
             return;
         }
         self.with(index, |conn, _| {
-            let frames = broadcast.share(conn);
+            #[cfg(not(feature = "deflate"))]
+            let frames = &broadcast.frames;
+            #[cfg(feature = "deflate")]
+            let frames = broadcast.packed_for(conn).unwrap_or(&broadcast.frames);
             let outbox = conn.outbox.get_or_insert_default();
             outbox.append_shared(frames, 0);
             outbox.advance(sent);
@@ -314,7 +324,7 @@ impl Hub {
         #[cfg(not(feature = "deflate"))]
         let _ = index;
         #[cfg(feature = "deflate")]
-        if broadcast.is_packed_for(&self.slots.0[index as usize].conn) {
+        if broadcast.is_packed && broadcast.packed_for(&self.slots.0[index as usize].conn).is_some() {
             self.slots.0[index as usize].conn.outdate();
         }
         self.stats.messages_out += broadcast.messages;
