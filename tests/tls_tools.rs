@@ -188,6 +188,15 @@ fn openssl_is_told_that_its_version_is_too_old() {
 }
 
 #[test]
+fn openssl_is_told_that_there_is_no_http2() {
+    let veiled = Veiled::start("alpn");
+    let said = veiled.s_client(&["-alpn", "h2"], "");
+    said.has(&["alert no application protocol"]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    veiled.server.stats_when("the end", |stats| stats.ended_tls == 1);
+}
+
+#[test]
 fn curl_gets_a_page_from_whom_it_trusts() {
     let veiled = Veiled::start("curl");
     for version in [&["--tlsv1.3"][..], &["--tlsv1.2", "--tls-max", "1.2"]] {

@@ -86,12 +86,18 @@ impl Failed {
 trait Records {
     type Role;
     fn process<'c, 'i>(&'c mut self, bytes: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Role>;
+    /// True while there are records to be taken from it.
+    fn owes(&self) -> bool;
 }
 
 impl Records for UnbufferedServerConnection {
     type Role = ServerConnectionData;
     fn process<'c, 'i>(&'c mut self, bytes: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Role> {
         self.process_tls_records(bytes)
+    }
+
+    fn owes(&self) -> bool {
+        self.wants_write()
     }
 }
 
@@ -100,6 +106,10 @@ impl Records for UnbufferedClientConnection {
     type Role = ClientConnectionData;
     fn process<'c, 'i>(&'c mut self, bytes: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Role> {
         self.process_tls_records(bytes)
+    }
+
+    fn owes(&self) -> bool {
+        self.wants_write()
     }
 }
 
@@ -428,16 +438,15 @@ impl Opened<'_> {
         }
     }
 
-    /// After an error: takes the alert that tells the peer, if there is one. rustls hands it out before it looks at input
-    /// again, which it must not be made to do twice.
+    /// After an error: takes the alert that tells the peer, if there is one, and what was to go before it. rustls hands that
+    /// out before it looks at input again, which it must not be made to do twice.
     fn tell<R: Records>(&mut self, session: &mut R, bytes: &mut [u8]) {
-        loop {
+        while session.owes() {
             match session.process(bytes).state {
                 // Of a peer that then broke a rule, nothing is believed.
                 Ok(ConnectionState::ReadTraffic(mut traffic)) => while traffic.next_record().is_some() {},
                 Ok(ConnectionState::EncodeTlsData(mut data)) => {
                     append(self.outgoing, |room| data.encode(room).map_err(too_small_to_encode));
-                    return;
                 }
                 _ => return,
             }
