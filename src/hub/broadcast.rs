@@ -224,27 +224,19 @@ impl Hub {
         packed.flatten().unwrap_or(&broadcast.frames).bytes()
     }
 
-    /// `len` of the `all` bytes of a recipient's share have been written; what is left is queued, until the kernel can take
-    /// more where it is `blocked`.
+    /// `len` bytes of a recipient's share have been written; if that is not all, the rest is queued, until the kernel can
+    /// take more where it is `blocked`.
     #[inline]
-    pub fn broadcast_sent(
-        &mut self,
-        index: u32,
-        broadcast: &Broadcast,
-        len: usize,
-        all: usize,
-        blocked: bool,
-    ) {
+    pub fn broadcast_sent(&mut self, index: u32, broadcast: &Broadcast, len: usize, blocked: bool) {
         self.stats.bytes_out += len as u64;
-        let whole = len == all;
-        if whole && !blocked {
+        #[cfg(not(feature = "deflate"))]
+        let all = broadcast.bytes().len();
+        #[cfg(feature = "deflate")]
+        let all = self.share(index, broadcast).len();
+        if len == all {
             return self.count_broadcast(index, broadcast);
         }
         self.slots.0[index as usize].marks.set(Marks::BLOCKED, blocked);
-        if whole {
-            // What the kernel did not take waits behind TLS.
-            return self.count_broadcast(index, broadcast);
-        }
         self.queue_broadcast(index, broadcast, len);
     }
 
@@ -320,6 +312,7 @@ impl Hub {
         self.settle(index);
     }
 
+    #[inline]
     fn count_broadcast(&mut self, index: u32, broadcast: &Broadcast) {
         #[cfg(not(feature = "deflate"))]
         let _ = index;

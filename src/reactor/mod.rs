@@ -455,7 +455,7 @@ impl<I: Io> Reactor<I> {
             let offered = &bytes[..bytes.len().min(self.hub.limits.flush_budget)];
             #[cfg(feature = "tls")]
             if self.hub.is_tls(index) {
-                self.broadcast_sealed(index, broadcast, offered, bytes.len());
+                self.broadcast_sealed(index, broadcast, offered);
                 continue;
             }
             self.hub.stats.writes += 1;
@@ -466,7 +466,7 @@ impl<I: Io> Reactor<I> {
                     continue;
                 }
             };
-            self.hub.broadcast_sent(index, broadcast, len, bytes.len(), blocked);
+            self.hub.broadcast_sent(index, broadcast, len, blocked);
             if blocked {
                 self.hub.stats.writes_short += 1;
                 self.want_write(index, true);

@@ -124,7 +124,7 @@ impl<I: Io> Reactor<I> {
         }
     }
 
-    /// Seals and writes once of what was published, of which there are `all` bytes.
+    /// Seals and writes once of what was published; true when the connection goes on.
     pub(super) fn broadcast_sealed(&mut self, index: u32, broadcast: &Broadcast, offered: &[u8], all: usize) {
         let Some(mut tls) = self.hub.lend_tls(index) else { return };
         let sealed = seal(&mut self.io, index, &mut tls, offered, &mut self.lent.wire, |_| false);
@@ -132,7 +132,7 @@ impl<I: Io> Reactor<I> {
         self.hub.stats.writes += 1;
         match sealed {
             Sealed::Done { plain, wire, blocked } => {
-                self.hub.broadcast_sent(index, broadcast, plain, all, blocked);
+                self.hub.broadcast_sent(index, broadcast, plain, blocked);
                 // The count of bytes written is of those on the wire: it has the plaintext by now.
                 self.hub.stats.bytes_out = self.hub.stats.bytes_out + wire as u64 - plain as u64;
                 if blocked {
