@@ -7,6 +7,7 @@
 use std::net::SocketAddr;
 
 use super::admission::Admission;
+use super::broadcast::Broadcast;
 use super::handler::Handler;
 use super::{Hub, Marks};
 use crate::conn::Flags;
@@ -172,6 +173,16 @@ impl Hub {
             Err(failed) => self.tls_failed(index, failed),
             Ok(()) if ended => self.end_of_stream_as(index, Cause::EndOfStream),
             Ok(()) => {}
+        }
+    }
+
+    /// `len` bytes of a subscriber's share have been sealed, as in [`Hub::broadcast_sent`]; what the kernel did not take of
+    /// that waits in the session, until it can take more where it is `blocked`.
+    pub fn broadcast_sealed(&mut self, index: u32, broadcast: &Broadcast, len: usize, blocked: bool) {
+        self.broadcast_sent(index, broadcast, len, blocked);
+        if self.tls_waiting(index) > 0 {
+            self.slots.0[index as usize].marks.set(Marks::BLOCKED, blocked);
+            self.mark_dirty(index);
         }
     }
 

@@ -86,20 +86,18 @@ impl<I: Io> Reactor<I> {
     /// Seals and writes once of what waits for a peer, at most `room` bytes of plaintext.
     pub(super) fn write_sealed(&mut self, index: u32, room: usize) -> Wrote {
         let Some(mut tls) = self.hub.lend_tls(index) else { return Wrote::Blocked };
-        let mut slices = [IoSlice::new(&[]); SLICES];
-        let count = if tls.can_seal() { self.hub.outgoing(index, room.min(CHUNK), &mut slices) } else { 0 };
-        let sealed = match &slices[..count] {
-            [one] => seal(&mut self.io, index, &mut tls, one, &mut self.lent.wire, |len| {
-                self.hub.says_goodbye(index, len)
-            }),
-            many => {
-                let plain = &mut self.lent.plain;
-                plain.clear();
-                many.iter().for_each(|slice| plain.extend_from_slice(slice));
-                seal(&mut self.io, index, &mut tls, plain, &mut self.lent.wire, |len| {
-                    self.hub.says_goodbye(index, len)
-                })
-            }
+        let room = room.min(CHUNK);
+        let last = |len| self.hub.says_goodbye(index, len);
+        let Lent { plain, wire, .. } = &mut self.lent;
+        // As where there is no TLS: the table of slices is for those who have more than a reply.
+        let sealed = if let Some(reply) = self.hub.outgoing_reply(index, room) {
+            seal(&mut self.io, index, &mut tls, reply, wire, last)
+        } else {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let count = if tls.can_seal() { self.hub.outgoing(index, room, &mut slices) } else { 0 };
+            plain.clear();
+            slices[..count].iter().for_each(|slice| plain.extend_from_slice(slice));
+            seal(&mut self.io, index, &mut tls, plain, wire, last)
         };
         self.hub.give_tls(index, tls);
         self.hub.stats.writes += 1;
@@ -124,24 +122,26 @@ impl<I: Io> Reactor<I> {
         }
     }
 
+<<<<<<< ours
     /// Seals and writes once of what was published; true when the connection goes on.
     pub(super) fn broadcast_sealed(&mut self, index: u32, broadcast: &Broadcast, offered: &[u8], all: usize) {
+=======
+    /// Seals and writes once of what was published; the rest is queued.
+    pub(super) fn broadcast_sealed(&mut self, index: u32, broadcast: &Broadcast, offered: &[u8]) {
+>>>>>>> theirs
         let Some(mut tls) = self.hub.lend_tls(index) else { return };
         let sealed = seal(&mut self.io, index, &mut tls, offered, &mut self.lent.wire, |_| false);
         self.hub.give_tls(index, tls);
         self.hub.stats.writes += 1;
         match sealed {
             Sealed::Done { plain, wire, blocked } => {
-                self.hub.broadcast_sent(index, broadcast, plain, blocked);
+                self.hub.broadcast_sealed(index, broadcast, plain, blocked);
                 // The count of bytes written is of those on the wire: it has the plaintext by now.
                 self.hub.stats.bytes_out = self.hub.stats.bytes_out + wire as u64 - plain as u64;
                 if blocked {
                     self.hub.stats.writes_short += 1;
                     self.want_write(index, true);
                     self.hub.make_tls_room(index);
-                } else if self.hub.tls_waiting(index) > 0 {
-                    // A signal came between; the kernel may well take it.
-                    self.hub.mark_dirty(index);
                 }
             }
             Sealed::Failed(kind) => self.hub.broken(index, kind),
