@@ -13,7 +13,7 @@ use std::thread::{self, JoinHandle};
 use harness::{
     LENIENT, PATIENCE, Serving, assert_echoed, count, figure, fresh, loadtest, measured, tidegate, times,
 };
-use rcgen::{CertificateParams, DnType, KeyPair, date_time_ymd};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, date_time_ymd};
 use tidegate::{Config, ConnId, Context, Handle, Handler, Message, Server, ServerTls, Stats, Turn};
 
 /// A self-signed certificate, in a file that goes with it, and the server's side of it.
@@ -24,10 +24,15 @@ struct Made {
 
 impl Made {
     fn new(name: &str, until: i32) -> Self {
+        Made::with(name, until, IsCa::NoCa)
+    }
+
+    fn with(name: &str, until: i32, authority: IsCa) -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new([name.to_owned()]).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
         params.not_after = date_time_ymd(until, 2, 3);
+        params.is_ca = authority;
         let certificate = params.self_signed(&key).unwrap();
         let file = fresh(".pem");
         fs::write(&file, certificate.pem()).unwrap();
@@ -208,7 +213,9 @@ fn is_refused(words: &[&str], code: i32, parts: &[&str]) {
 #[test]
 fn a_certificate_that_is_not_to_be_trusted_is_told() {
     let good = Made::new("localhost", 2090);
+    let authority = Made::with("localhost", 2090, IsCa::Ca(BasicConstraints::Unconstrained));
     let table = [
+        (authority, true, "CaUsedAsEndEntity", "CA:FALSE"),
         (Made::new("localhost", 2010), true, "has expired (on 2010-02-03)", "renew it"),
         (Made::new("elsewhere.test", 2090), true, "for another name: asked for localhost", "--resolve"),
         (Made::new("localhost", 2090), false, "nobody trusted vouches", "--ca"),

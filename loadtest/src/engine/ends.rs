@@ -48,6 +48,9 @@ pub fn advice(kind: &str) -> &'static str {
         Some(rule) if rule == TlsError::CertificateNotYetValid.text() => {
             "set the clock of this machine, or trust anyone with --insecure"
         }
+        Some(rule) if rule == TlsError::Certificate.text() => {
+            "where it is an authority's own, make one that is not (basicConstraints=CA:FALSE), or trust anyone with --insecure"
+        }
         Some(_) => "does the port speak TLS, in a version that was offered?",
     }
 }
@@ -71,6 +74,7 @@ mod tests {
             (tls(TlsError::CertificateName), "--resolve", false),
             (tls(TlsError::CertificateExpired), "renew", false),
             (tls(TlsError::CertificateNotYetValid), "clock", false),
+            (tls(TlsError::Certificate), "CA:FALSE", false),
             (tls(TlsError::Protocol), "speak TLS", true),
             (tls(TlsError::Alert(70)), "version", false),
             ("status 404".into(), "path", false),
