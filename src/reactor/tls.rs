@@ -122,13 +122,8 @@ impl<I: Io> Reactor<I> {
         }
     }
 
-<<<<<<< ours
-    /// Seals and writes once of what was published; true when the connection goes on.
-    pub(super) fn broadcast_sealed(&mut self, index: u32, broadcast: &Broadcast, offered: &[u8], all: usize) {
-=======
     /// Seals and writes once of what was published; the rest is queued.
     pub(super) fn broadcast_sealed(&mut self, index: u32, broadcast: &Broadcast, offered: &[u8]) {
->>>>>>> theirs
         let Some(mut tls) = self.hub.lend_tls(index) else { return };
         let sealed = seal(&mut self.io, index, &mut tls, offered, &mut self.lent.wire, |_| false);
         self.hub.give_tls(index, tls);
