@@ -173,17 +173,7 @@ impl Incoming {
         starts: Option<Kind>,
         rules: &Rules,
     ) -> Result<Option<Arrival<'b>>, ProtocolError> {
-        if piece.first {
-            self.open_frame(&piece, starts, rules)?;
-        }
-        let Some(kind) = self.kind else { return Err(FrameError::NothingToContinue.into()) };
-        let last = piece.last && piece.header.fin;
-        if rules.discard {
-            if last {
-                self.finish();
-            }
-            return Ok(None);
-        }
+        let Some((kind, last)) = self.admit(&piece, starts, rules)? else { return Ok(None) };
         check_text(&mut self.text, kind, piece.payload, last)?;
         if self.parts {
             if piece.payload.is_empty() && !last {
@@ -203,6 +193,29 @@ impl Incoming {
         self.grow(piece.payload.len(), self.declared);
         self.assembly.extend_from_slice(piece.payload);
         Ok(last.then(|| self.assembled(kind)))
+    }
+
+    /// Judges a piece of a data frame: what kind of message it is of, and whether it is the message's last. `None` where data
+    /// is dropped.
+    #[inline]
+    fn admit(
+        &mut self,
+        piece: &Piece<'_>,
+        starts: Option<Kind>,
+        rules: &Rules,
+    ) -> Result<Option<(Kind, bool)>, ProtocolError> {
+        if piece.first {
+            self.open_frame(piece, starts, rules)?;
+        }
+        let Some(kind) = self.kind else { return Err(FrameError::NothingToContinue.into()) };
+        let last = piece.last && piece.header.fin;
+        if rules.discard {
+            if last {
+                self.finish();
+            }
+            return Ok(None);
+        }
+        Ok(Some((kind, last)))
     }
 
     fn assembled(&mut self, kind: Kind) -> Arrival<'static> {

@@ -5,15 +5,13 @@
 //! inflater from its first byte to its last, because nobody else can use one that is in the middle of something; what it
 //! costs is charged to the connection.
 
-use std::borrow::Cow;
-
 use super::{Arrival, Incoming, Rules};
 use crate::conn::deflate::Codecs;
 use crate::conn::error::ProtocolError;
-use crate::conn::message::{Kind, Message};
+use crate::conn::message::Kind;
 use crate::ground::input::Input;
 use crate::wire::deflate::{Inflater, ROOM, TAIL};
-use crate::wire::frame::{FrameError, Opcode, Piece};
+use crate::wire::frame::{Opcode, Piece};
 
 /// Compressed bytes that are looked at before the budget is asked again: DEFLATE makes a thousand of one, and so a
 /// megabyte at the most of these.
@@ -116,17 +114,7 @@ impl Incoming {
         if !self.compressed {
             return self.data(piece, starts, rules);
         }
-        if piece.first {
-            self.open_frame(&piece, starts, rules)?;
-        }
-        let Some(kind) = self.kind else { return Err(FrameError::NothingToContinue.into()) };
-        let last = piece.last && piece.header.fin;
-        if rules.discard {
-            if last {
-                self.finish();
-            }
-            return Ok(None);
-        }
+        let Some((kind, last)) = self.admit(&piece, starts, rules)? else { return Ok(None) };
         let mut inflating = self.inflating.take().map_or_else(|| Inflating::begin(lent), |begun| *begun);
         inflating.wire += piece.payload.len() as u64;
         self.inflate(&mut inflating, piece.payload, kind, rules, lent.codecs)?;
@@ -148,9 +136,7 @@ impl Incoming {
         if self.parts {
             return Ok(self.part(kind, true));
         }
-        let payload = Cow::Owned(std::mem::take(&mut self.assembly));
-        self.finish();
-        Ok(Some(Arrival::Message(Message { payload, ..Message::of(kind) })))
+        Ok(Some(self.assembled(kind)))
     }
 
     /// Hands out what has been inflated of a message that is taken in parts.

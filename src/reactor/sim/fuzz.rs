@@ -69,6 +69,18 @@ fn each_piece(rng: &mut Rng, bytes: &[u8], mut f: impl FnMut(&[u8]) -> bool) {
     }
 }
 
+/// All of these pieces.
+fn pieces<'b>(rng: &mut Rng, bytes: &'b [u8]) -> Vec<&'b [u8]> {
+    let (mut pieces, mut rest) = (Vec::new(), bytes);
+    each_piece(rng, bytes, |piece| {
+        let (piece, after) = rest.split_at(piece.len());
+        pieces.push(piece);
+        rest = after;
+        true
+    });
+    pieces
+}
+
 /// Frames as their decoder gives them, payloads joined.
 type Frames = (Vec<(Header, Vec<u8>, bool)>, Option<FrameError>);
 
@@ -179,13 +191,7 @@ pub fn body(data: &[u8]) {
         _ => BodyLength::Chunked,
     };
     let whole = decode_body(length, [bytes]);
-    let mut pieces = Vec::new();
-    let mut at = 0;
-    each_piece(&mut rng, bytes, |piece| {
-        pieces.push(&bytes[at..at + piece.len()]);
-        at += piece.len();
-        true
-    });
+    let mut pieces = pieces(&mut rng, bytes);
     if pieces.is_empty() {
         pieces.push(bytes);
     }
@@ -254,13 +260,7 @@ pub fn deflate(data: &[u8]) {
         Some((out, inflater.has_ended(), inflater.is_whole()))
     };
     let whole = inflate(&[bytes], 64 * 1024);
-    let mut pieces = Vec::new();
-    let mut at = 0;
-    each_piece(&mut rng, bytes, |piece| {
-        pieces.push(&bytes[at..at + piece.len()]);
-        at += piece.len();
-        true
-    });
+    let pieces = pieces(&mut rng, bytes);
     let cut = inflate(&pieces, 1 + rng.below(3_000) as usize);
     if whole.as_ref().is_none_or(|(out, ..)| out.len() < 1 << 20) {
         assert_eq!(whole, cut);
