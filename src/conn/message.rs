@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use crate::wire::frame::Opcode;
+
 /// What a message is (RFC 6455 §5.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -158,4 +160,24 @@ pub struct Part<'a> {
     pub first: bool,
     /// The last part of its message.
     pub last: bool,
+}
+
+/// The opcode that starts a message.
+pub fn opcode(kind: Kind) -> Opcode {
+    match kind {
+        Kind::Text => Opcode::Text,
+        Kind::Binary => Opcode::Binary,
+    }
+}
+
+/// The frames of a message, each of `longest` bytes at the most: whether it is the last, opcode, payload.
+pub fn fragments<'m>(
+    message: &'m Message<'_>,
+    longest: usize,
+) -> impl ExactSizeIterator<Item = (bool, Opcode, &'m [u8])> {
+    let count = message.len().div_ceil(longest).max(1);
+    (0..count).map(move |i| {
+        let opcode = if i == 0 { opcode(message.kind) } else { Opcode::Continuation };
+        (i + 1 == count, opcode, &message.as_bytes()[i * longest..message.len().min((i + 1) * longest)])
+    })
 }

@@ -5,6 +5,7 @@
 //! here, so that no application can forget to (RFC 6455 §5.5).
 
 pub mod closed;
+pub mod cork;
 #[cfg(feature = "deflate")]
 pub mod deflate;
 pub mod error;
@@ -20,10 +21,11 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use self::closed::Closed;
+use self::cork::Cork;
 use self::error::ProtocolError;
 pub use self::flags::Flags;
 use self::incoming::{Arrival, Incoming, Rules};
-use self::message::{Kind, Message, Part};
+use self::message::{Kind, Message, Part, opcode};
 use self::outbox::{Ledger, Outbox, SharedFrame};
 use self::phase::{Phase, Trigger};
 use crate::ground::input::Input;
@@ -46,7 +48,7 @@ pub struct Loan<'a> {
     /// The limits in force.
     pub limits: &'a Limits,
     /// The loop's write buffer, while this connection is the one being read.
-    pub cork: Option<&'a mut Vec<u8>>,
+    pub cork: Option<&'a mut Cork>,
     /// For masking keys.
     pub rng: &'a mut Rng,
     /// What the loop's queues hold.
@@ -392,17 +394,25 @@ impl Connection {
     ) -> Option<Result<Message<'b>, ProtocolError>> {
         let plain = self.phase == Phase::Open
             && self.received.is_none()
-            && !self.flags.has(Flags::HIGH | Flags::PAUSED | Flags::PARTS);
+            && !self.flags.has(Flags::HIGH | Flags::PAUSED);
         if !plain {
             return None;
         }
-        let longest = limits.message_max.min(usize::try_from(limits.frame_max).unwrap_or(usize::MAX));
-        let (opcode, payload) = frame::take_whole(input, self.reading(), longest)?;
-        let kind = if opcode == Opcode::Text { Kind::Text } else { Kind::Binary };
-        if kind == Kind::Text && !utf8::is_text(payload) {
-            return Some(Err(ProtocolError::BadText));
+        if self.reading() == Role::Server
+            && self.longest(limits) >= frame::CONTROL_MAX as u64
+            && let Some((opcode, payload, ascii)) = frame::take_short(input)
+        {
+            return Some(whole(opcode, payload, ascii));
         }
-        Some(Ok(Message { payload: Cow::Borrowed(payload), ..Message::of(kind) }))
+        let (opcode, payload) = frame::take_whole(input, self.reading(), self.longest(limits))?;
+        Some(whole(opcode, payload, false))
+    }
+
+    /// The longest message that one frame may be.
+    #[inline]
+    fn longest(&self, limits: &Limits) -> u64 {
+        let parts = self.flags.has(Flags::PARTS);
+        limits.frame_max.min(if parts { limits.streamed_message_max } else { limits.message_max as u64 })
     }
 
     fn next_arrival<'b>(&mut self, input: &mut Input<'b>, loan: &mut Loan<'_>) -> Option<Event<'b>> {
@@ -551,7 +561,9 @@ impl Connection {
     /// else behind the backlog.
     pub fn write(&mut self, loan: &mut Loan<'_>, len: usize, append: impl FnOnce(&mut Vec<u8>)) {
         match &mut loan.cork {
-            Some(cork) if self.outbox.is_none() && cork.len() + len < loan.limits.cork_bytes => append(cork),
+            Some(cork) if self.outbox.is_none() && cork.len() + len < loan.limits.cork_bytes => {
+                append(cork.own())
+            }
             _ => self.outbox.get_or_insert_default().append(append),
         }
     }
@@ -562,7 +574,7 @@ impl Connection {
         let key = self.key(loan.rng);
         match &mut loan.cork {
             Some(cork) if self.outbox.is_none() && cork.len() + payload.len() < loan.limits.cork_bytes => {
-                frame::append(cork, true, opcode, payload, key);
+                frame::append(cork.own(), true, opcode, payload, key);
             }
             // Also where the loop's write buffer is full: as ordinary data it would come behind a later one.
             _ => {
@@ -654,24 +666,14 @@ impl Connection {
     }
 }
 
-/// The opcode that starts a message.
-pub fn opcode(kind: Kind) -> Opcode {
-    match kind {
-        Kind::Text => Opcode::Text,
-        Kind::Binary => Opcode::Binary,
+/// A message that has come in one frame; its text is good where it is known to be ASCII, else looked at.
+#[inline]
+fn whole(opcode: Opcode, payload: &[u8], ascii: bool) -> Result<Message<'_>, ProtocolError> {
+    let kind = if opcode == Opcode::Text { Kind::Text } else { Kind::Binary };
+    if kind == Kind::Text && !ascii && !utf8::is_text(payload) {
+        return Err(ProtocolError::BadText);
     }
-}
-
-/// The frames of a message, each of `longest` bytes at the most: whether it is the last, opcode, payload.
-pub fn fragments<'m>(
-    message: &'m Message<'_>,
-    longest: usize,
-) -> impl ExactSizeIterator<Item = (bool, Opcode, &'m [u8])> {
-    let count = message.len().div_ceil(longest).max(1);
-    (0..count).map(move |i| {
-        let opcode = if i == 0 { opcode(message.kind) } else { Opcode::Continuation };
-        (i + 1 == count, opcode, &message.as_bytes()[i * longest..message.len().min((i + 1) * longest)])
-    })
+    Ok(Message { payload: Cow::Borrowed(payload), ..Message::of(kind) })
 }
 
 /// The head's share of the limits.

@@ -140,6 +140,11 @@ impl Outbox {
         self.charge + self.urgent.bytes.capacity()
     }
 
+    /// An empty queue, in the middle of a message whose parts so far have been sent in another way.
+    pub fn begun() -> Self {
+        Outbox { in_parts: true, ..Outbox::default() }
+    }
+
     /// True while a message is being sent in parts.
     pub fn in_parts(&self) -> bool {
         self.in_parts

@@ -70,7 +70,7 @@ macro_rules! with_limits {
             /// Readiness events taken from the kernel per turn; the rest waits for the next turn.
             events_max: Count = 1_024;
             /// Size of the loop's one read buffer, in bytes.
-            scratch_bytes: Bytes = 64 * 1024;
+            scratch_bytes: Bytes = 256 * 1024;
             /// Size of the loop's one write buffer, in bytes; replies beyond it go to the connection's backlog.
             cork_bytes: Bytes = 64 * 1024;
             /// Whether replies wait for the end of the turn; off, each peer's are written as soon as it has been read. On,

@@ -13,8 +13,7 @@ use super::{Hub, Marks, NOBODY};
 use crate::conn::Connection;
 #[cfg(feature = "deflate")]
 use crate::conn::deflate::{VARIANTS, packed_fragments};
-use crate::conn::fragments;
-use crate::conn::message::Message;
+use crate::conn::message::{Message, fragments};
 use crate::conn::outbox::SharedFrame;
 use crate::conn::phase::Phase;
 use crate::wire::frame;

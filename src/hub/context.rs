@@ -41,7 +41,23 @@ impl<'a> Context<'a> {
     /// messages to the same connection wait (RFC 6455 §5.4), control frames do not.
     ///
     /// When this returns [`Sent::High`], stop, and go on in `Handler::on_drain`. Of a text message, only the whole
-    /// need be UTF-8; it is not checked.
+    /// need be UTF-8; it is not checked. To send parts back to the peer whose they are, as they come, costs no memory and no
+    /// copy as long as the kernel takes them:
+    ///
+    /// ```
+    /// # use tidegate::{ConnId, Context, Handler, Message, Part};
+    /// struct Echo;
+    ///
+    /// impl Handler for Echo {
+    ///     fn on_open(&mut self, cx: &mut Context<'_>, conn: ConnId) {
+    ///         cx.receive_parts(conn, true);
+    ///     }
+    ///     fn on_part(&mut self, cx: &mut Context<'_>, conn: ConnId, part: Part<'_>) {
+    ///         cx.send_part(conn, part.kind, part.bytes, part.last);
+    ///     }
+    /// #   fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {}
+    /// }
+    /// ```
     pub fn send_part(&mut self, conn: ConnId, kind: Kind, bytes: &[u8], last: bool) -> Sent {
         self.hub.send_part(conn, kind, bytes, last)
     }
@@ -186,7 +202,8 @@ impl<'a> Context<'a> {
     }
 
     /// Takes this connection's messages in parts as they arrive (`Handler::on_part`) from the next one on, or whole
-    /// again. In parts, a message may be as long as `streamed_message_max`, and none of it is held.
+    /// again. In parts, a message may be as long as `streamed_message_max`, and none of it is held. One that lies whole in what
+    /// was read comes as one part, first and last.
     pub fn receive_parts(&mut self, conn: ConnId, on: bool) {
         if let Some(index) = self.hub.find(conn) {
             self.hub.slots.0[index as usize].conn.flags.set(Flags::PARTS, on);
@@ -198,6 +215,14 @@ impl<'a> Context<'a> {
     #[cfg(feature = "tls")]
     pub fn tls(&self, conn: ConnId) -> Option<TlsSession<'_>> {
         self.hub.find(conn).and_then(|index| self.hub.tls_session(index))
+    }
+
+    /// True where permessage-deflate has been agreed, as it has by the time of `on_open` if at all. What is sent in parts
+    /// ([`Context::send_part`]) is not compressed. (Feature `deflate`.)
+    #[cfg(feature = "deflate")]
+    pub fn is_compressed(&self, conn: ConnId) -> bool {
+        let index = self.hub.find(conn);
+        index.is_some_and(|index| self.hub.slots.0[index as usize].conn.flags.has(Flags::DEFLATE))
     }
 
     /// True while the WebSocket is open: neither side has begun to close it.

@@ -42,11 +42,10 @@ use self::outgoing::Sent;
 use self::stats::Stats;
 use self::topics::Topics;
 use crate::conn::closed::{By, Cause, Closed};
+use crate::conn::cork::{Cork, HEADROOM};
 #[cfg(feature = "deflate")]
 use crate::conn::deflate::Codecs;
-use crate::conn::message::Message;
-#[cfg(feature = "deflate")]
-use crate::conn::message::Part;
+use crate::conn::message::{Message, Part};
 use crate::conn::outbox::Ledger;
 use crate::conn::phase::{Phase, Trigger};
 use crate::conn::{Connection, Event, Flags, Loan, Received};
@@ -141,10 +140,10 @@ pub struct Hub {
     tick: u32,
     next_generation: u32,
     /// The loop's write buffer, and the connection that is being read.
-    cork: Vec<u8>,
-    cork_sent: usize,
+    cork: Cork,
     corked: u32,
-    /// A message up to this length is gathered there without further ado.
+    /// The longest payload of a frame, and the longest that is copied there: moving a longer one is better.
+    frame_max: usize,
     reply_max: usize,
     /// Connections with unread bytes that may be read.
     ready: Vec<u32>,
@@ -172,8 +171,9 @@ impl Hub {
     /// An empty loop; `seed` starts the generator of masking keys and nonces.
     pub fn new(limits: Limits, origins: Vec<String>, seed: u64) -> Self {
         Hub {
-            cork: Vec::with_capacity(limits.cork_bytes),
-            reply_max: outgoing::reply_max(&limits),
+            cork: Cork::with_capacity(limits.cork_bytes),
+            frame_max: outgoing::frame_max(&limits),
+            reply_max: outgoing::frame_max(&limits).min(limits.cork_bytes / 2),
             #[cfg(feature = "deflate")]
             codecs: Codecs::new(&limits),
             limits,
@@ -195,7 +195,6 @@ impl Hub {
             now: Duration::ZERO,
             tick: 0,
             next_generation: 0,
-            cork_sent: 0,
             corked: NOBODY,
             ready: Vec::new(),
             spare: Vec::new(),
@@ -296,6 +295,14 @@ impl Hub {
         self.feed(index, bytes, app);
     }
 
+    /// The same for bytes that lie in the loop's read buffer behind its headroom, in which they stay until what they are
+    /// answered with has been written, or copied.
+    pub fn received_lent(&mut self, index: u32, buffer: &mut [u8], drained: bool, app: &mut dyn Handler) {
+        self.cork.lend(buffer);
+        self.received(index, &mut buffer[HEADROOM..], drained, app);
+        self.cork.end_lending(buffer);
+    }
+
     fn note_received(&mut self, index: u32, len: usize, drained: bool) {
         let slot = &mut self.slots.0[index as usize];
         // The stream's end may lie behind them.
@@ -327,6 +334,10 @@ impl Hub {
             // Whole messages come first: they need no room.
             while let Some(whole) = self.slots.0[index as usize].conn.next_whole(&mut input, &self.limits) {
                 match whole {
+                    Ok(message) if self.slots.0[index as usize].conn.flags.has(Flags::PARTS) => {
+                        let (kind, bytes) = (message.kind(), message.as_bytes());
+                        self.deliver_part(index, Part { kind, bytes, first: true, last: true }, app);
+                    }
                     Ok(message) => self.deliver(index, message, app),
                     Err(error) => {
                         let event = self.with(index, |conn, loan| conn.violate(error, loan));
@@ -358,19 +369,22 @@ impl Hub {
         app.on_message(&mut Context::new(self), id, message);
     }
 
+    fn deliver_part(&mut self, index: u32, part: Part<'_>, app: &mut dyn Handler) {
+        let slot = &self.slots.0[index as usize];
+        let id = ConnId { index, generation: slot.generation };
+        self.scope = slot.scope;
+        self.stats.parts_in += 1;
+        self.stats.messages_in += u64::from(part.last);
+        app.on_part(&mut Context::new(self), id, part);
+    }
+
     fn dispatch(&mut self, index: u32, event: Event<'_>, app: &mut dyn Handler) {
-        let id = self.id(index);
-        self.scope = self.slots.0[index as usize].scope;
         match event {
             Event::Message(message) => self.deliver(index, message, app),
-            Event::Part(part) => {
-                self.stats.parts_in += 1;
-                app.on_part(&mut Context::new(self), id, part);
-            }
+            Event::Part(part) => self.deliver_part(index, part, app),
             #[cfg(feature = "deflate")]
             Event::Inflated(kind, bytes, first, last) => {
-                self.stats.parts_in += 1;
-                app.on_part(&mut Context::new(self), id, Part { kind, bytes: &bytes, first, last });
+                self.deliver_part(index, Part { kind, bytes: &bytes, first, last }, app);
             }
             Event::Ping => {
                 self.stats.pings_in += 1;
@@ -410,7 +424,7 @@ impl Hub {
     }
 
     fn end_of_stream_as(&mut self, index: u32, cause: Cause) {
-        let unsent = self.unsent(index) || (self.corked == index && !self.cork.is_empty());
+        let unsent = self.unsent(index) || self.cork_waits(index);
         let slot = &mut self.slots.0[index as usize];
         slot.conn.flags.set(Flags::PEER_DONE, true);
         match slot.conn.phase {
@@ -569,7 +583,6 @@ impl Hub {
         });
         if self.corked == index {
             self.cork.clear();
-            self.cork_sent = 0;
         }
         #[cfg(feature = "tls")]
         if reset {

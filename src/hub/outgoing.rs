@@ -12,13 +12,13 @@ use crate::conn::closed::{By, Cause, Closed};
 #[cfg(feature = "deflate")]
 use crate::conn::deflate::{VARIANTS, packed_fragments};
 use crate::conn::incoming::GROWTH;
-use crate::conn::message::{Kind, Message};
-use crate::conn::outbox::{SLICES, SharedFrame};
+use crate::conn::message::{Kind, Message, fragments, opcode};
+use crate::conn::outbox::{Outbox, SLICES, SharedFrame};
 use crate::conn::phase::Phase;
-use crate::conn::{Connection, Flags, fragments, opcode};
+use crate::conn::{Connection, Flags};
 use crate::ground::id::ConnId;
 use crate::ground::limits::Limits;
-use crate::wire::frame::{self, Opcode};
+use crate::wire::frame::{self, Header, Opcode};
 
 /// What became of a message. Ignoring it is safe: a peer that does not keep up is closed by the limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,19 +46,24 @@ pub enum Next {
 /// Longest header that a frame adds to its payload.
 const FRAME_OVERHEAD: usize = frame::HEADER_MAX;
 
-/// The longest message that [`Hub::reply`] may take: one frame, not above the limit of a message, and not so long that
-/// moving it would be better than copying.
-pub(super) fn reply_max(limits: &Limits) -> usize {
-    (limits.cork_bytes / 2).min(limits.fragment_bytes).min(limits.backlog_max.saturating_sub(FRAME_OVERHEAD))
+/// The longest payload that may be sent as one frame.
+pub(super) fn frame_max(limits: &Limits) -> usize {
+    limits.fragment_bytes.min(limits.backlog_max.saturating_sub(FRAME_OVERHEAD))
 }
 
 impl Hub {
+    #[inline]
     pub(super) fn send(&mut self, id: ConnId, message: Message<'_>) -> Sent {
-        let Some(index) = self.find_in(id, Phase::Open) else { return Sent::Gone };
-        self.keep_order(index);
-        if self.reply(index, &message) {
+        if self.reply(id, opcode(message.kind()), message.as_bytes()) {
             return Sent::Ok;
         }
+        self.queue(id, message)
+    }
+
+    #[cold]
+    fn queue(&mut self, id: ConnId, message: Message<'_>) -> Sent {
+        let Some(index) = self.find_in(id, Phase::Open) else { return Sent::Gone };
+        self.keep_order(index);
         let Some(len) = self.measure(&message) else { return Sent::Refused };
         if !self.reserve(index, len) {
             return Sent::Gone;
@@ -69,18 +74,43 @@ impl Hub {
         self.settle(index)
     }
 
-    /// Gathers a message to the peer that is being read in the loop's write buffer, where it goes out as it is, fits, and
-    /// nothing waits before it. So does most of what is sent: no sum changes but the counter.
-    fn reply(&mut self, index: u32, message: &Message<'_>) -> bool {
-        let conn = &self.slots.0[index as usize].conn;
-        let fits = self.corked == index
-            && conn.outbox.is_none()
-            && !conn.flags.has(Flags::CODED)
-            && message.len() <= self.reply_max
-            && self.cork.len() + message.len() < self.limits.cork_bytes;
+    /// Gathers a whole message to the peer that is being read in the loop's write buffer, where it goes out as it is, fits,
+    /// and nothing waits before it. So does most of what is sent: no sum changes but the counter.
+    #[inline]
+    fn reply(&mut self, id: ConnId, opcode: Opcode, payload: &[u8]) -> bool {
+        if self.corked != id.index || !self.gathered.is_empty() {
+            return false;
+        }
+        let Some(slot) = self.slots.0.get(id.index as usize) else { return false };
+        let plain = slot.generation == id.generation
+            && slot.conn.phase == Phase::Open
+            && slot.conn.outbox.is_none()
+            && !slot.conn.flags.has(Flags::CODED);
+        let replied = plain && self.gather_reply(true, opcode, payload);
+        self.stats.messages_out += u64::from(replied);
+        replied
+    }
+
+    /// Gathers a frame in the loop's write buffer, copied or, where it is long and lies in the read buffer, lent; false where
+    /// neither is possible.
+    #[inline]
+    fn gather_reply(&mut self, fin: bool, opcode: Opcode, payload: &[u8]) -> bool {
+        if self.cork.append_short(fin, opcode, payload) {
+            return true;
+        }
+        self.gather_long(fin, opcode, payload)
+    }
+
+    #[inline(never)]
+    fn gather_long(&mut self, fin: bool, opcode: Opcode, payload: &[u8]) -> bool {
+        let header = Header { fin, opcode, key: None, len: payload.len() as u64 };
+        if payload.len() <= self.frame_max && self.cork.append_lent(header, payload) {
+            return true;
+        }
+        let fits =
+            payload.len() <= self.reply_max && self.cork.len() + payload.len() < self.limits.cork_bytes;
         if fits {
-            frame::append(&mut self.cork, true, opcode(message.kind()), message.as_bytes(), None);
-            self.stats.messages_out += 1;
+            frame::append(self.cork.own(), fin, opcode, payload, None);
         }
         fits
     }
@@ -94,9 +124,21 @@ impl Hub {
         fits.then_some(len)
     }
 
+    #[inline]
     pub(super) fn send_part(&mut self, id: ConnId, kind: Kind, bytes: &[u8], last: bool) -> Sent {
+        if last && self.reply(id, opcode(kind), bytes) {
+            return Sent::Ok;
+        }
+        self.queue_part(id, kind, bytes, last)
+    }
+
+    #[cold]
+    fn queue_part(&mut self, id: ConnId, kind: Kind, bytes: &[u8], last: bool) -> Sent {
         let Some(index) = self.find_in(id, Phase::Open) else { return Sent::Gone };
         self.keep_order(index);
+        if self.reply_part(index, kind, bytes, last) {
+            return Sent::Ok;
+        }
         if bytes.len() + FRAME_OVERHEAD > self.limits.backlog_max {
             self.stats.refused_messages += 1;
             return Sent::Refused;
@@ -107,6 +149,28 @@ impl Hub {
         self.with(index, |conn, loan| conn.send_part(kind, bytes, last, loan));
         self.stats.messages_out += u64::from(last);
         self.settle(index)
+    }
+
+    /// [`Hub::reply`] for a part of a message that is sent in parts.
+    fn reply_part(&mut self, index: u32, kind: Kind, bytes: &[u8], last: bool) -> bool {
+        let conn = &self.slots.0[index as usize].conn;
+        let begun = conn.outbox.as_ref().is_some_and(|outbox| outbox.in_parts());
+        let plain = self.corked == index
+            && conn.backlog() == 0
+            && (begun || conn.outbox.is_none())
+            && !conn.flags.has(Flags::CLIENT | Flags::HIGH);
+        let opcode = if begun { Opcode::Continuation } else { opcode(kind) };
+        let replied = plain && self.gather_reply(last, opcode, bytes);
+        if replied {
+            let outbox = &mut self.slots.0[index as usize].conn.outbox;
+            if last {
+                *outbox = None;
+            } else if !begun {
+                *outbox = Some(Box::new(Outbox::begun()));
+            }
+            self.stats.messages_out += u64::from(last);
+        }
+        replied
     }
 
     pub(super) fn publish(&mut self, topic: &str, message: &Message<'_>) -> usize {
@@ -324,20 +388,34 @@ impl Hub {
     }
 
     /// The same as [`Hub::outgoing`] where all of it lies in the loop's write buffer, without a table of slices.
-    pub fn outgoing_reply(&self, index: u32, room: usize) -> Option<&[u8]> {
+    pub fn outgoing_reply<'a>(&'a self, index: u32, room: usize, buffer: &'a [u8]) -> Option<&'a [u8]> {
         let alone = self.corked == index && self.slots.0[index as usize].conn.outbox.is_none();
-        alone.then(|| &self.cork[self.cork_sent..self.cork.len().min(self.cork_sent + room)])
+        let reply = if alone { self.cork.plain(buffer) } else { None }?;
+        Some(&reply[..reply.len().min(room)])
     }
 
-    /// What is to be written to `index` next, `room` bytes at the most, in so many slices.
-    pub fn outgoing<'a>(&'a self, index: u32, room: usize, slices: &mut [IoSlice<'a>; SLICES]) -> usize {
-        if let Some(reply) = self.outgoing_reply(index, room) {
-            slices[0] = IoSlice::new(reply);
-            return usize::from(!reply.is_empty());
+    /// What is to be written to `index` next, `room` bytes at the most, in so many slices. `buffer` is the loop's read buffer.
+    pub fn outgoing<'a>(
+        &'a self,
+        index: u32,
+        room: usize,
+        buffer: &'a [u8],
+        slices: &mut [IoSlice<'a>; SLICES],
+    ) -> usize {
+        if self.corked == index && self.cork.has_lent() {
+            // What is queued behind it is for another write.
+            return self.cork.gather(buffer, room, slices);
         }
-        let cork: &[u8] = if self.corked == index { &self.cork[self.cork_sent..] } else { &[] };
+        let cork = if self.corked == index { self.cork.plain(buffer) } else { None }.unwrap_or_default();
         let outbox = &self.slots.0[index as usize].conn.outbox;
-        outbox.as_ref().map_or(0, |outbox| outbox.gather(cork, room, slices))
+        match outbox {
+            Some(outbox) => outbox.gather(cork, room, slices),
+            None => {
+                let reply = &cork[..cork.len().min(room)];
+                slices[0] = IoSlice::new(reply);
+                usize::from(!reply.is_empty())
+            }
+        }
     }
 
     /// True when bytes that TLS has made wait for `index`.
@@ -362,14 +440,14 @@ impl Hub {
 
     /// What is to be written to the peer that has been read, where that is all that is to be done for it: it fits into one
     /// write, nothing waits before it, and nothing follows from its being written.
-    pub fn plain_reply(&self, index: u32) -> Option<&[u8]> {
+    pub fn plain_reply<'a>(&'a self, index: u32, buffer: &'a [u8]) -> Option<&'a [u8]> {
         let slot = &self.slots.0[index as usize];
         let plain = slot.conn.phase == Phase::Open
             && slot.conn.outbox.is_none()
             && !slot.conn.flags.has(Flags::HIGH)
             && !slot.marks.has(Marks::BUSY)
             && (1..=self.limits.flush_budget).contains(&self.cork.len());
-        (plain && self.corked == index).then_some(&self.cork)
+        if plain && self.corked == index { self.cork.plain(buffer) } else { None }
     }
 
     /// All of that has been written.
@@ -387,12 +465,7 @@ impl Hub {
 
     /// `len` bytes of that are no longer to be written.
     pub fn advance(&mut self, index: u32, len: usize) {
-        let mut rest = len;
-        if self.corked == index {
-            let step = rest.min(self.cork.len() - self.cork_sent);
-            self.cork_sent += step;
-            rest -= step;
-        }
+        let rest = if self.corked == index { self.cork.advance(len) } else { len };
         if rest > 0 {
             self.with(index, |conn, _| {
                 if let Some(outbox) = &mut conn.outbox {
@@ -404,22 +477,33 @@ impl Hub {
 
     /// True when the loop's write buffer holds something for `index` that has not been written.
     pub fn cork_waits(&self, index: u32) -> bool {
-        self.corked == index && self.cork_sent < self.cork.len()
+        self.corked == index && self.cork.waiting() > 0
     }
 
-    /// Ends the corking; what could not be written is kept with the connection.
-    pub fn uncork(&mut self) {
+    /// True when what is to be written lies in the loop's read buffer, which must not be read into before.
+    pub fn has_lent(&self) -> bool {
+        self.cork.has_lent()
+    }
+
+    /// Empties the loop's write buffer for more, if all of it has been written to a connection that goes on.
+    pub fn recork(&mut self, index: u32) -> bool {
+        let empty = self.cork.waiting() == 0 && self.slots.0[index as usize].conn.phase != Phase::Closed;
+        if empty {
+            self.cork.clear();
+        }
+        empty
+    }
+
+    /// Ends the corking; what could not be written is kept with the connection. `buffer` is the loop's read buffer.
+    pub fn uncork(&mut self, buffer: &[u8]) {
         let index = std::mem::replace(&mut self.corked, NOBODY);
-        let sent = std::mem::take(&mut self.cork_sent);
-        if sent < self.cork.len() {
-            let rest = self.cork[sent..].to_vec();
+        if let Some(rest) = self.cork.take_rest(buffer) {
             self.reserve(index, rest.len());
             if self.slots.0[index as usize].conn.phase != Phase::Closed {
                 self.with(index, |conn, _| conn.outbox.get_or_insert_default().prepend(rest));
                 self.settle(index);
             }
         }
-        self.cork.clear();
     }
 
     /// A flush came to its end: `blocked` when the kernel took no more, else all is written or the budget is spent.

@@ -123,7 +123,7 @@ counters! {
     /// counted with what its end began with.
     cut_linger_timeout,
 
-    /// Messages received whole.
+    /// Messages received, to their end.
     messages_in,
     /// Parts of messages received.
     parts_in,

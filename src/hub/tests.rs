@@ -109,7 +109,7 @@ impl Side {
             self.hub.received(index, bytes, false, &mut self.app);
         }
         self.hub.tell_drained(index, &mut self.app);
-        self.hub.uncork();
+        self.hub.uncork(&[]);
     }
 
     /// Everything that is to be written.
@@ -118,7 +118,7 @@ impl Side {
         let Some(index) = self.index.filter(|_| !self.gone) else { return all };
         loop {
             let mut slices = [IoSlice::new(&[]); SLICES];
-            let count = self.hub.outgoing(index, usize::MAX, &mut slices);
+            let count = self.hub.outgoing(index, usize::MAX, &[], &mut slices);
             let bytes: Vec<u8> = slices[..count].iter().flat_map(|slice| slice.iter().copied()).collect();
             if bytes.is_empty() {
                 break;
@@ -600,10 +600,10 @@ fn a_peer_that_has_ended_its_half_still_gets_what_is_queued() {
     pair.server.hub.received(index, &mut b"\x82\x84\0\0\0\0ping".to_vec(), false, &mut pair.server.app);
     pair.server.hub.end_of_stream(index);
     let mut slices = [IoSlice::new(&[]); SLICES];
-    let count = pair.server.hub.outgoing(index, usize::MAX, &mut slices);
+    let count = pair.server.hub.outgoing(index, usize::MAX, &[], &mut slices);
     assert_eq!((count, &slices[0][..]), (1, &b"\x82\x04ping"[..]));
     pair.server.hub.sent(index, 6);
-    pair.server.hub.uncork();
+    pair.server.hub.uncork(&[]);
     pair.server.hub.flushed(index, false, &mut pair.server.app);
     pair.server.bury();
     assert_eq!(pair.server.app.take(), ["Binary 4", "ended by peer: stream ended without a Close"]);

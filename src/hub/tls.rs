@@ -134,7 +134,7 @@ impl Hub {
     /// True when nothing follows behind the next `len` bytes of plaintext: a `close_notify` does (RFC 8446 §6.1).
     pub fn says_goodbye(&self, index: u32, len: usize) -> bool {
         let conn = &self.slots.0[index as usize].conn;
-        let corked = if self.corked == index { self.cork.len() - self.cork_sent } else { 0 };
+        let corked = if self.corked == index { self.cork.waiting() } else { 0 };
         conn.phase == Phase::Ending && conn.backlog() + corked == len
     }
 
@@ -212,7 +212,6 @@ impl Hub {
     fn drop_queue(&mut self, index: u32) {
         if self.corked == index {
             self.cork.clear();
-            self.cork_sent = 0;
         }
         self.with(index, |conn, _| conn.outbox = None);
         let conn = &mut self.slots.0[index as usize].conn;

@@ -27,6 +27,7 @@ use std::time::Duration;
 
 use self::inbox::{Command, Handle, Inbox};
 use self::io::{Io, Readiness, Source};
+use crate::conn::cork::HEADROOM;
 use crate::conn::outbox::SLICES;
 use crate::conn::phase::Phase;
 use crate::hub::broadcast::Broadcast;
@@ -82,7 +83,7 @@ impl<I: Io> Reactor<I> {
     pub fn new(mut io: I, hub: Hub) -> Self {
         let limits = &hub.limits;
         let inbox = Inbox::new(limits.inbox_max, limits.inbox_bytes_max, io.waker());
-        let scratch = vec![0; limits.scratch_bytes];
+        let scratch = vec![0; HEADROOM + limits.scratch_bytes];
         let now = io.now();
         Reactor {
             io,
@@ -330,11 +331,18 @@ impl<I: Io> Reactor<I> {
                 self.hub.mark_ready(index);
                 break;
             }
-            let most = self.scratch.len().min(budget);
+            // The next bytes would come over what is to be written.
+            if self.hub.has_lent()
+                && let Some(wrote) = self.write_lent(index)
+            {
+                self.hub.mark_ready(index);
+                return self.flush_on(index, wrote, app);
+            }
+            let most = (self.scratch.len() - HEADROOM).min(budget);
             self.hub.stats.reads += 1;
             let (place, room, result) = match self.hub.place(index, most) {
                 Some(place) => (true, place.len(), self.io.read(index, place)),
-                None => (false, most, self.io.read(index, &mut self.scratch[..most])),
+                None => (false, most, self.io.read(index, &mut self.scratch[HEADROOM..HEADROOM + most])),
             };
             if place && !matches!(result, Ok(1..)) {
                 self.hub.received_in_place(index, room, 0, false, app);
@@ -374,13 +382,13 @@ impl<I: Io> Reactor<I> {
             self.flush_peer(index, app);
         } else {
             // What waits goes to the peer's backlog, and the peer on the list of those to be flushed.
-            self.hub.uncork();
+            self.hub.uncork(&self.scratch);
         }
     }
 
     /// Writes what the callbacks have answered, where that is all there is to do; true when it did. So end most reads.
     fn reply(&mut self, index: u32, app: &mut dyn Handler) -> bool {
-        let Some(bytes) = self.hub.plain_reply(index) else { return false };
+        let Some(bytes) = self.hub.plain_reply(index, &self.scratch) else { return false };
         let offered = bytes.len();
         let result = self.io.write(index, &[IoSlice::new(bytes)]);
         self.hub.stats.writes += 1;
@@ -392,6 +400,19 @@ impl<I: Io> Reactor<I> {
             }
         }
         true
+    }
+
+    /// Makes room in the read buffer, in which replies lie: writes them once, or copies them where that is to wait for the
+    /// turn's end. What the write has left to be done, if it was cut short.
+    fn write_lent(&mut self, index: u32) -> Option<Wrote> {
+        if self.hub.limits.flush_per_turn {
+            self.hub.uncork(&self.scratch);
+            return None;
+        }
+        let (offered, result) = self.write_peer(index, self.hub.limits.flush_budget);
+        self.hub.stats.writes += 1;
+        let wrote = self.wrote(index, offered, result);
+        (!self.hub.recork(index)).then_some(wrote)
     }
 
     fn note_drained(&mut self, index: u32) {
@@ -499,7 +520,7 @@ impl<I: Io> Reactor<I> {
             self.hub.stats.writes += 1;
             wrote = self.wrote(index, offered, result);
         }
-        self.hub.uncork();
+        self.hub.uncork(&self.scratch);
         if wrote == Wrote::Failed {
             return;
         }
@@ -530,11 +551,11 @@ impl<I: Io> Reactor<I> {
     fn write_peer(&mut self, index: u32, room: usize) -> (usize, std::io::Result<usize>) {
         // Nearly always a reply waits in the loop's write buffer and nothing else: the table of slices, a kilobyte to
         // fill, is for the others.
-        if let Some(bytes) = self.hub.outgoing_reply(index, room) {
+        if let Some(bytes) = self.hub.outgoing_reply(index, room, &self.scratch) {
             return (bytes.len(), self.io.write(index, &[IoSlice::new(bytes)]));
         }
         let mut slices = [IoSlice::new(&[]); SLICES];
-        let count = self.hub.outgoing(index, room, &mut slices);
+        let count = self.hub.outgoing(index, room, &self.scratch, &mut slices);
         let offered = slices[..count].iter().map(|slice| slice.len()).sum();
         (offered, self.io.write(index, &slices[..count]))
     }

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use super::Reactor;
 use super::io::Io;
 use super::newcomers::NO_DESCRIPTOR;
+use crate::conn::cork::HEADROOM;
 use crate::hub::admission::Admission;
 use crate::hub::handler::Handler;
 
@@ -26,6 +27,6 @@ impl<I: Io> Reactor<I> {
     }
 
     pub(super) fn received(&mut self, index: u32, len: usize, drained: bool, app: &mut dyn Handler) {
-        self.hub.received(index, &mut self.scratch[..len], drained, app);
+        self.hub.received_lent(index, &mut self.scratch[..HEADROOM + len], drained, app);
     }
 }

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use super::io::Io;
 use super::newcomers::NO_DESCRIPTOR;
 use super::{Reactor, Wrote, taken};
+use crate::conn::cork::HEADROOM;
 use crate::conn::outbox::SLICES;
 use crate::conn::tls::{CHUNK, JOIN, Tls, WIRE};
 use crate::hub::Marks;
@@ -76,11 +77,12 @@ impl<I: Io> Reactor<I> {
 
     /// Hands on `len` bytes that were read.
     pub(super) fn received(&mut self, index: u32, len: usize, drained: bool, app: &mut dyn Handler) {
-        let bytes = &mut self.scratch[..len];
+        let buffer = &mut self.scratch[..HEADROOM + len];
         if self.hub.is_tls(index) {
+            let bytes = &mut buffer[HEADROOM..];
             return self.hub.received_tls(index, bytes, drained, &mut self.lent.plain, app);
         }
-        self.hub.received(index, bytes, drained, app);
+        self.hub.received_lent(index, buffer, drained, app);
     }
 
     /// Seals and writes once of what waits for a peer, at most `room` bytes of plaintext.
@@ -90,11 +92,11 @@ impl<I: Io> Reactor<I> {
         let last = |len| self.hub.says_goodbye(index, len);
         let Lent { plain, wire, .. } = &mut self.lent;
         // As where there is no TLS: the table of slices is for those who have more than a reply.
-        let sealed = if let Some(reply) = self.hub.outgoing_reply(index, room) {
+        let sealed = if let Some(reply) = self.hub.outgoing_reply(index, room, &[]) {
             seal(&mut self.io, index, &mut tls, reply, wire, last)
         } else {
             let mut slices = [IoSlice::new(&[]); SLICES];
-            let count = if tls.can_seal() { self.hub.outgoing(index, room, &mut slices) } else { 0 };
+            let count = if tls.can_seal() { self.hub.outgoing(index, room, &[], &mut slices) } else { 0 };
             plain.clear();
             slices[..count].iter().for_each(|slice| plain.extend_from_slice(slice));
             seal(&mut self.io, index, &mut tls, plain, wire, last)

@@ -11,6 +11,8 @@ use crate::ground::input::Input;
 pub const CONTROL_MAX: usize = 125;
 /// Longest header: two bytes, a 64-bit length, a key.
 pub const HEADER_MAX: usize = 14;
+/// The header of a client's frame of up to 125 bytes: two bytes and a key.
+const SHORT_HEADER: usize = 6;
 /// The reserved bit that says that a message is compressed (RFC 7692 §6), in the first byte of its first frame.
 #[cfg(feature = "deflate")]
 pub const RSV1: u8 = 0x40;
@@ -211,35 +213,34 @@ fn begins_compressed(first: u8) -> bool {
     matches!(first & 0x7f, 0x41 | 0x42)
 }
 
-/// The header of a whole data message of up to 125 bytes, by far the most frequent one, taken in at a glance. `None` for
-/// every other, good or bad: [`Header::parse`] reads all of them, this one too.
+/// Takes a whole message of up to 125 bytes, as most are, that a client has sent in one frame and that lies complete at the
+/// beginning of `input`: what it is, its payload, and whether all of that is ASCII. `None`, and nothing taken, for everything
+/// else, good or bad: [`take_whole`] and the decoder read all of it, this too.
 #[inline]
-fn glance(bytes: &[u8], role: Role) -> Option<(Header, usize)> {
-    let (first, short, key, start) = match (role, bytes) {
-        (Role::Server, &[first, second @ 0x80..0xfe, a, b, c, d, ..]) => {
-            (first, second & 0x7f, Some([a, b, c, d]), 6)
-        }
-        (Role::Client, &[first, second @ 0..126, ..]) => (first, second, None, 2),
-        _ => return None,
-    };
+pub fn take_short<'b>(input: &mut Input<'b>) -> Option<(Opcode, &'b mut [u8], bool)> {
+    let &[first, second, a, b, c, d, ..] = input.rest() else { return None };
     let opcode = match first {
         0x81 => Opcode::Text,
         0x82 => Opcode::Binary,
         _ => return None,
     };
-    Some((Header { fin: true, opcode, key, len: u64::from(short) }, start))
+    // Without a mask it is above 125 too.
+    let len = usize::from(second ^ 0x80);
+    if len > CONTROL_MAX || input.len() < SHORT_HEADER + len {
+        return None;
+    }
+    let payload = &mut input.take(SHORT_HEADER + len)[SHORT_HEADER..];
+    let ascii = mask::apply_short([a, b, c, d], payload);
+    Some((opcode, payload, ascii))
 }
 
 /// Takes a whole unfragmented data frame that lies complete at the beginning of `input` and is no longer than
 /// `len_max`; its payload comes unmasked. `None`, and nothing taken, for everything else, good or bad: that is the
 /// decoder's business.
-pub fn take_whole<'b>(input: &mut Input<'b>, role: Role, len_max: usize) -> Option<(Opcode, &'b mut [u8])> {
-    let (header, start) = match glance(input.rest(), role) {
-        Some(short) => short,
-        None => Header::parse(input.rest(), role).ok()??,
-    };
+pub fn take_whole<'b>(input: &mut Input<'b>, role: Role, len_max: u64) -> Option<(Opcode, &'b mut [u8])> {
+    let (header, start) = Header::parse(input.rest(), role).ok()??;
     let plain = header.fin && matches!(header.opcode, Opcode::Text | Opcode::Binary);
-    if !plain || header.len > len_max as u64 || ((input.len() - start) as u64) < header.len {
+    if !plain || header.len > len_max || ((input.len() - start) as u64) < header.len {
         return None;
     }
     input.take(start);

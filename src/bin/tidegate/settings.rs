@@ -98,7 +98,10 @@ pub fn command() -> Command {
 fn argument(field: Field, defaults: &Config) -> Arg {
     let doc = field.doc.trim();
     let brief = doc.split_inclusive(". ").next().unwrap_or(doc).trim().trim_end_matches('.');
-    let default = defaults.value(field.name).map(|value| shown(field.unit, value)).unwrap_or_default();
+    let default = match field.name {
+        "streamed_message_max" => "message_max".into(),
+        name => defaults.value(name).map(|value| shown(field.unit, value)).unwrap_or_default(),
+    };
     let arg = Arg::new(field.name)
         .long(field.name.replace('_', "-"))
         .help(format!("{brief} [default: {default}]"))
@@ -202,6 +205,10 @@ impl Draft {
 
     fn finish(mut self) -> Result<Settings, Failure> {
         let settings = &mut self.settings;
+        // What is taken in parts here is what others take whole: one limit is for both, unless there are to be two.
+        if !self.places.contains_key("streamed_message_max") {
+            settings.config.limits.streamed_message_max = settings.config.limits.message_max as u64;
+        }
         settings.tls = self.tls.settle().map_err(|(name, rule)| {
             let place = self.places.get(name).map_or(name, String::as_str);
             Failure::usage(format!("{place}: {rule}"))

@@ -158,17 +158,27 @@ fn whole_frames_are_taken_whole_and_others_left_alone() {
 }
 
 #[test]
-fn a_glance_sees_what_a_parse_reads() {
-    for role in [Role::Server, Role::Client] {
-        let mut seen = 0;
-        for [first, second] in (0..=u16::MAX).map(u16::to_be_bytes) {
-            let bytes = [first, second, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
-            if let Some(header) = glance(&bytes, role) {
-                assert_eq!(Header::parse(&bytes, role), Ok(Some(header)), "{bytes:x?}");
-                seen += 1;
-            }
-            assert_eq!(glance(&bytes[..1], role), None);
+fn a_short_frame_is_what_every_frame_is() {
+    let mut seen = 0;
+    for [first, second] in (0..=u16::MAX).map(u16::to_be_bytes) {
+        for tail in [0, 1, 4, 124, 125, 126, 300] {
+            let mut bytes = [&[first, second, 0x81, 2, 3, 4][..], &vec![b'a'; tail]].concat();
+            let mut copy = bytes.clone();
+            let (mut input, mut other) = (Input::new(&mut bytes), Input::new(&mut copy));
+            let Some((opcode, payload, ascii)) = take_short(&mut input) else {
+                assert_eq!(input.len(), 6 + tail, "nothing is taken");
+                continue;
+            };
+            assert_eq!(ascii, payload.is_ascii());
+            let whole = take_whole(&mut other, Role::Server, CONTROL_MAX as u64);
+            assert_eq!(Some((opcode, payload)), whole, "{first:x} {second:x}");
+            assert_eq!(input.len(), other.len());
+            seen += 1;
         }
-        assert_eq!(seen, 2 * 126, "texts and binaries of 0 to 125 bytes");
+    }
+    // Texts and binaries of up to as many bytes as there are.
+    assert_eq!(seen, 2 * [0, 1, 4, 124, 125, 125, 125].map(|tail| tail + 1).iter().sum::<usize>());
+    for short in 0..6 {
+        assert_eq!(take_short(&mut Input::new(&mut [0x81, 0x80, 1, 2, 3, 4][..short])), None);
     }
 }

@@ -5,6 +5,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use tidegate::DeflateMode;
 use tidegate::program::descriptors::Raised;
 use tidegate::program::doctor::DESCRIPTOR_RESERVE;
 use tidegate::program::units::{count, grouped, size, time};
@@ -78,7 +79,9 @@ pub fn text(
 pub fn warnings(settings: &Settings) -> Vec<String> {
     let limits = &settings.config.limits;
     let echoes = matches!(settings.app, None | Some(App::Echo));
-    let (backlog, message) = (limits.backlog_max as u64, limits.message_max as u64);
+    // Where compression may be agreed they are sent back whole, else in the parts in which they are read.
+    let whole = if limits.deflate == DeflateMode::Off { limits.scratch_bytes } else { usize::MAX };
+    let (backlog, message) = (limits.backlog_max as u64, limits.message_max.min(whole) as u64);
     let mut warnings = Vec::new();
     if echoes && backlog < message.saturating_add(HEADER_MAX) {
         warnings.push(format!(
@@ -196,7 +199,16 @@ mod tests {
         ];
         for (message, backlog, app, warned) in cases {
             let config = Config::default().message_max(message).backlog_max(backlog);
-            assert_eq!(!warnings(&settings(config, app)).is_empty(), warned, "{message} {backlog} {app:?}");
+            let in_parts = warnings(&settings(config.clone(), app));
+            assert!(in_parts.is_empty(), "{in_parts:?}");
+            let whole = warnings(&settings(config.deflate(DeflateMode::Shared), app));
+            assert_eq!(!whole.is_empty(), warned, "{message} {backlog} {app:?}");
+        }
+        let config = Config::default().backlog_low(1 << 10).backlog_high(2 << 10).backlog_max(200 << 10);
+        assert_eq!(warnings(&settings(config, None)).len(), 1);
+        for (message, app) in [(100 << 10, Some(App::Echo)), (1 << 20, Some(App::Chat))] {
+            let config = Config::default().message_max(message).backlog_max(200 << 10);
+            assert_eq!(warnings(&settings(config, app)), Vec::<String>::new());
         }
     }
 }

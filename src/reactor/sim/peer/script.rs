@@ -128,7 +128,7 @@ impl Client {
 
     /// Queues a message, one time in four in fragments with Pings between them.
     fn fragments(&mut self, kind: Kind, payload: &[u8]) {
-        let mut opcode = crate::conn::opcode(kind);
+        let mut opcode = crate::conn::message::opcode(kind);
         let mut rest = payload;
         let begin = self.out.len();
         #[cfg(feature = "deflate")]
