@@ -37,6 +37,10 @@ const FAILURES_MAX: usize = 2;
 /// Ports for the servers: each is used once before the first comes again, and none is one that the kernel gives to
 /// connections (ip(7): from 32,768 on), so nothing waits for the last one's TIME_WAIT.
 const PORTS: std::ops::Range<u16> = 21_000..29_000;
+/// How often the rows of a group are measured in a round, at most: again, where one of them was slower by more than this than
+/// it has been under the same load before.
+const TRIES: usize = 2;
+const SLOWER: f64 = 1.12;
 /// Longest reason that is kept.
 const REASON_MAX: usize = 200;
 /// What must be zero in a run that is to be believed.
@@ -54,9 +58,14 @@ struct Bench<'a> {
     raw: Option<usize>,
     loads: Vec<&'static Load>,
     rounds: Vec<Vec<Rounds>>,
+    /// By load: groups that were measured again.
+    again: Vec<u64>,
     port: u16,
     progress: Progress,
 }
+
+/// A row, and what was measured of it, or why not.
+type Taken = (usize, Result<Measured, String>);
 
 /// How far it is, in seconds of runs as they were foreseen.
 struct Progress {
@@ -148,7 +157,8 @@ impl<'a> Bench<'a> {
         let began_at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let rounds = vec![vec![Rounds::new(); rows.len()]; loads.len()];
         let progress = Progress { began: Instant::now(), began_at, done: 0.0, all };
-        Ok(Bench { args, rows, there, raw, loads, rounds, port: PORTS.start, progress })
+        let again = vec![0; loads.len()];
+        Ok(Bench { args, rows, there, raw, loads, rounds, again, port: PORTS.start, progress })
     }
 
     /// Measures all rounds, and writes what there is after each; true when the user ended it.
@@ -169,22 +179,17 @@ impl<'a> Bench<'a> {
         Ok(false)
     }
 
-    /// Measures these rows one after the other; false when the user has ended it.
+    /// Measures these rows one after the other, all of them again where the machine was slow; false when the user has ended it.
     fn group(&mut self, round: u64, load: usize, group: &[usize]) -> bool {
-        let mut taken = Vec::new();
-        for &row in group {
-            let measured = if self.is_given_up(load, row) {
-                Err("given up".to_string())
-            } else {
-                self.one(load, row).map_err(|why| why.chars().take(REASON_MAX).collect())
-            };
-            if interrupt::check().is_err() {
-                return false;
+        let mut tries = 1;
+        let taken = loop {
+            let Some(taken) = self.turns(round, load, group) else { return false };
+            if tries == TRIES || !self.was_slow(load, &taken) {
+                break taken;
             }
-            self.progress.done += self.loads[load].lasts(self.args.duration.as_secs_f64());
-            self.tell(round, load, row, &measured);
-            taken.push((row, measured));
-        }
+            tries += 1;
+            self.again[load] += 1;
+        };
         let is_raw = |row: usize| Some(row) == self.raw;
         let raw = taken.iter().find(|(row, _)| is_raw(*row));
         let beside = raw.and_then(|(_, measured)| measured.as_ref().ok()).map(|measured| measured.value);
@@ -194,6 +199,36 @@ impl<'a> Bench<'a> {
             }
         }
         true
+    }
+
+    /// True when a row took longer than it has been seen to take. All rows are judged alike, each by itself, so that none gets
+    /// better than it is beside the others.
+    fn was_slow(&self, load: usize, taken: &[Taken]) -> bool {
+        let slow = |(row, measured): &Taken| {
+            let Ok(now) = measured else { return false };
+            let before = self.rounds[load][*row].iter().flatten();
+            before.filter_map(|turn| turn.measured.as_ref().ok()).any(|was| was.value * SLOWER < now.value)
+        };
+        !self.loads[load].is_memory() && taken.iter().any(slow)
+    }
+
+    /// Measures these rows one after the other; nothing when the user has ended it.
+    fn turns(&mut self, round: u64, load: usize, group: &[usize]) -> Option<Vec<Taken>> {
+        let mut taken = Vec::new();
+        for &row in group {
+            let measured = if self.is_given_up(load, row) {
+                Err("given up".to_string())
+            } else {
+                self.one(load, row).map_err(|why| why.chars().take(REASON_MAX).collect())
+            };
+            if interrupt::check().is_err() {
+                return None;
+            }
+            self.progress.done += self.loads[load].lasts(self.args.duration.as_secs_f64());
+            self.tell(round, load, row, &measured);
+            taken.push((row, measured));
+        }
+        Some(taken)
     }
 
     fn is_given_up(&self, load: usize, row: usize) -> bool {
@@ -245,7 +280,7 @@ impl<'a> Bench<'a> {
             // Where it was built is nobody's business.
             *first = "loadtest".into();
         }
-        let cell = |(load, rounds): (&&'static Load, &Vec<Rounds>)| {
+        let cell = |((load, rounds), again): ((&&'static Load, &Vec<Rounds>), &u64)| {
             let there = self.there.iter();
             let named = |row: usize| self.rows[row].name.clone();
             Cell {
@@ -257,6 +292,7 @@ impl<'a> Bench<'a> {
                 command: by_hand(load, self.args),
                 bytes: load.bytes,
                 raw: self.raw.map(named),
+                again: *again,
                 results: there.map(|row| tally::outcome(&named(*row), &rounds[*row], &rounds[own])).collect(),
             }
         };
@@ -272,7 +308,10 @@ impl<'a> Bench<'a> {
             generator_cpu: self.args.cpu.clone(),
             machine: machine::facts(),
             rows: self.rows.clone(),
-            cells: self.loads.iter().zip(&self.rounds).filter(|(_, rounds)| met(rounds)).map(cell).collect(),
+            cells: (self.loads.iter().zip(&self.rounds).zip(&self.again))
+                .filter(|((_, rounds), _)| met(rounds))
+                .map(cell)
+                .collect(),
         }
     }
 }

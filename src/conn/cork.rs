@@ -46,9 +46,9 @@ pub struct Cork {
 }
 
 impl Cork {
-    /// One that takes so many bytes of its own without growing.
+    /// One that takes so many bytes of its own, and the header of the frame that they end in, without growing.
     pub fn with_capacity(bytes: usize) -> Self {
-        Cork { own: Vec::with_capacity(bytes), ..Cork::default() }
+        Cork { own: Vec::with_capacity(bytes + HEADER_MAX), ..Cork::default() }
     }
 
     /// From here on, what lies in `buffer`, the read buffer with its [`HEADROOM`], need not be copied.
@@ -100,11 +100,12 @@ impl Cork {
         &mut self.own
     }
 
-    /// Appends a whole frame of up to 125 bytes, as most are; false where it is longer, or there might be no room.
+    /// Appends a whole frame of up to 125 bytes, as most are, to others that are the cork's own; false where it is longer, or
+    /// there might be no room.
     #[inline]
     pub fn append_short(&mut self, fin: bool, opcode: Opcode, payload: &[u8]) -> bool {
         let (out, len) = (&mut self.own, payload.len());
-        if len > CONTROL_MAX || out.capacity() - out.len() < SHORT_ROOM {
+        if len > CONTROL_MAX || self.lent_len > 0 || out.capacity() - out.len() < SHORT_ROOM {
             return false;
         }
         let first = u8::from(fin) << 7 | opcode as u8;
@@ -160,7 +161,7 @@ impl Cork {
         for piece in self.pieces(buffer) {
             let skip = skipped.min(piece.len());
             skipped -= skip;
-            let piece = &piece[skip..piece.len().min(skip + room)];
+            let piece = &piece[skip..piece.len().min(skip.saturating_add(room))];
             if !piece.is_empty() {
                 room -= piece.len();
                 out[count] = IoSlice::new(piece);
@@ -181,10 +182,14 @@ impl Cork {
         both.chain(std::iter::once(&self.own[last..]))
     }
 
-    /// The first `len` bytes that waited have been written; returns how many of them are not the cork's.
+    /// The first `len` bytes that waited have been written; returns how many of them are not the cork's. When all of it has
+    /// been written it is empty, and takes more.
     pub fn advance(&mut self, len: usize) -> usize {
         let step = len.min(self.waiting());
         self.sent += step;
+        if self.waiting() == 0 {
+            self.clear();
+        }
         len - step
     }
 
@@ -306,10 +311,11 @@ mod tests {
                 if short {
                     frame::append(&mut expected, fin, opcode, &payload, None);
                 }
-                assert_eq!((cork.plain(&[]), cork.own.capacity()), (Some(&expected[..]), 200), "{len}");
+                let room = 200 + HEADER_MAX;
+                assert_eq!((cork.plain(&[]), cork.own.capacity()), (Some(&expected[..]), room), "{len}");
             }
         }
-        let mut full = Cork::with_capacity(SHORT_ROOM + 1);
+        let mut full = Cork::with_capacity(SHORT_ROOM + 1 - HEADER_MAX);
         full.own().extend_from_slice(b"xx");
         assert!(!full.append_short(true, Opcode::Text, b"no room"));
     }

@@ -330,24 +330,8 @@ impl Hub {
 
     fn feed(&mut self, index: u32, bytes: &mut [u8], app: &mut dyn Handler) {
         let mut input = Input::new(bytes);
-        loop {
-            // Whole messages come first: they need no room.
-            while let Some(whole) = self.slots.0[index as usize].conn.next_whole(&mut input, &self.limits) {
-                match whole {
-                    Ok(message) if self.slots.0[index as usize].conn.flags.has(Flags::PARTS) => {
-                        let (kind, bytes) = (message.kind(), message.as_bytes());
-                        self.deliver_part(index, Part { kind, bytes, first: true, last: true }, app);
-                    }
-                    Ok(message) => self.deliver(index, message, app),
-                    Err(error) => {
-                        let event = self.with(index, |conn, loan| conn.violate(error, loan));
-                        self.dispatch(index, event, app);
-                    }
-                }
-                if input.is_empty() {
-                    return;
-                }
-            }
+        // Whole messages come first: they need no room.
+        while !self.feed_whole(index, &mut input, app) {
             self.make_room(index, input.len());
             let Some(event) = self.with(index, |conn, loan| conn.next_event(&mut input, loan)) else {
                 #[cfg(feature = "deflate")]
@@ -361,30 +345,52 @@ impl Hub {
         }
     }
 
-    fn deliver(&mut self, index: u32, message: Message<'_>, app: &mut dyn Handler) {
-        let slot = &self.slots.0[index as usize];
-        let id = ConnId { index, generation: slot.generation };
-        self.scope = slot.scope;
+    /// Takes whole messages as long as one comes after the other; true when that was all.
+    #[inline]
+    fn feed_whole(&mut self, index: u32, input: &mut Input<'_>, app: &mut dyn Handler) -> bool {
+        loop {
+            let slot = &self.slots.0[index as usize];
+            let Some(whole) = slot.conn.next_whole(input, &self.limits) else { return false };
+            let parts = slot.conn.flags.has(Flags::PARTS);
+            let id = ConnId { index, generation: slot.generation };
+            self.scope = slot.scope;
+            match whole {
+                Ok(message) if parts => {
+                    let (kind, bytes) = (message.kind(), message.as_bytes());
+                    self.deliver_part(id, Part { kind, bytes, first: true, last: true }, app);
+                }
+                Ok(message) => self.deliver(id, message, app),
+                Err(error) => {
+                    let event = self.with(index, |conn, loan| conn.violate(error, loan));
+                    self.dispatch(index, event, app);
+                }
+            }
+            if input.is_empty() {
+                return true;
+            }
+        }
+    }
+
+    fn deliver(&mut self, id: ConnId, message: Message<'_>, app: &mut dyn Handler) {
         self.stats.messages_in += 1;
         app.on_message(&mut Context::new(self), id, message);
     }
 
-    fn deliver_part(&mut self, index: u32, part: Part<'_>, app: &mut dyn Handler) {
-        let slot = &self.slots.0[index as usize];
-        let id = ConnId { index, generation: slot.generation };
-        self.scope = slot.scope;
+    fn deliver_part(&mut self, id: ConnId, part: Part<'_>, app: &mut dyn Handler) {
         self.stats.parts_in += 1;
         self.stats.messages_in += u64::from(part.last);
         app.on_part(&mut Context::new(self), id, part);
     }
 
     fn dispatch(&mut self, index: u32, event: Event<'_>, app: &mut dyn Handler) {
+        let id = self.id(index);
+        self.scope = self.slots.0[index as usize].scope;
         match event {
-            Event::Message(message) => self.deliver(index, message, app),
-            Event::Part(part) => self.deliver_part(index, part, app),
+            Event::Message(message) => self.deliver(id, message, app),
+            Event::Part(part) => self.deliver_part(id, part, app),
             #[cfg(feature = "deflate")]
             Event::Inflated(kind, bytes, first, last) => {
-                self.deliver_part(index, Part { kind, bytes: &bytes, first, last }, app);
+                self.deliver_part(id, Part { kind, bytes: &bytes, first, last }, app);
             }
             Event::Ping => {
                 self.stats.pings_in += 1;

@@ -62,8 +62,7 @@ impl Hub {
 
     #[cold]
     fn queue(&mut self, id: ConnId, message: Message<'_>) -> Sent {
-        let Some(index) = self.find_in(id, Phase::Open) else { return Sent::Gone };
-        self.keep_order(index);
+        let Some(index) = self.find_in_order(id) else { return Sent::Gone };
         let Some(len) = self.measure(&message) else { return Sent::Refused };
         if !self.reserve(index, len) {
             return Sent::Gone;
@@ -72,6 +71,14 @@ impl Hub {
         self.stats.fragmented_out += u64::from(fragmented);
         self.stats.messages_out += 1;
         self.settle(index)
+    }
+
+    /// The place of an open connection, to which nothing waits any more that was published before: to give it that may have
+    /// been its end.
+    fn find_in_order(&mut self, id: ConnId) -> Option<u32> {
+        let index = self.find_in(id, Phase::Open)?;
+        self.keep_order(index);
+        self.find_in(id, Phase::Open)
     }
 
     /// Gathers a whole message to the peer that is being read in the loop's write buffer, where it goes out as it is, fits,
@@ -95,20 +102,19 @@ impl Hub {
     /// neither is possible.
     #[inline]
     fn gather_reply(&mut self, fin: bool, opcode: Opcode, payload: &[u8]) -> bool {
-        if self.cork.append_short(fin, opcode, payload) {
-            return true;
-        }
-        self.gather_long(fin, opcode, payload)
+        payload.len() <= self.frame_max
+            && (self.cork.append_short(fin, opcode, payload) || self.gather_long(fin, opcode, payload))
     }
 
     #[inline(never)]
     fn gather_long(&mut self, fin: bool, opcode: Opcode, payload: &[u8]) -> bool {
         let header = Header { fin, opcode, key: None, len: payload.len() as u64 };
-        if payload.len() <= self.frame_max && self.cork.append_lent(header, payload) {
+        let len = self.cork.len() + payload.len();
+        // Should the kernel refuse it, all of it becomes backlog.
+        if len <= self.limits.backlog_high && self.cork.append_lent(header, payload) {
             return true;
         }
-        let fits =
-            payload.len() <= self.reply_max && self.cork.len() + payload.len() < self.limits.cork_bytes;
+        let fits = payload.len() <= self.reply_max && len < self.limits.cork_bytes;
         if fits {
             frame::append(self.cork.own(), fin, opcode, payload, None);
         }
@@ -134,8 +140,7 @@ impl Hub {
 
     #[cold]
     fn queue_part(&mut self, id: ConnId, kind: Kind, bytes: &[u8], last: bool) -> Sent {
-        let Some(index) = self.find_in(id, Phase::Open) else { return Sent::Gone };
-        self.keep_order(index);
+        let Some(index) = self.find_in_order(id) else { return Sent::Gone };
         if self.reply_part(index, kind, bytes, last) {
             return Sent::Ok;
         }
@@ -406,14 +411,13 @@ impl Hub {
             // What is queued behind it is for another write.
             return self.cork.gather(buffer, room, slices);
         }
-        let cork = if self.corked == index { self.cork.plain(buffer) } else { None }.unwrap_or_default();
+        let cork = if self.corked == index { self.cork.plain(&[]) } else { None }.unwrap_or_default();
         let outbox = &self.slots.0[index as usize].conn.outbox;
         match outbox {
             Some(outbox) => outbox.gather(cork, room, slices),
             None => {
-                let reply = &cork[..cork.len().min(room)];
-                slices[0] = IoSlice::new(reply);
-                usize::from(!reply.is_empty())
+                slices[0] = IoSlice::new(&cork[..cork.len().min(room)]);
+                usize::from(!cork.is_empty())
             }
         }
     }
@@ -483,15 +487,6 @@ impl Hub {
     /// True when what is to be written lies in the loop's read buffer, which must not be read into before.
     pub fn has_lent(&self) -> bool {
         self.cork.has_lent()
-    }
-
-    /// Empties the loop's write buffer for more, if all of it has been written to a connection that goes on.
-    pub fn recork(&mut self, index: u32) -> bool {
-        let empty = self.cork.waiting() == 0 && self.slots.0[index as usize].conn.phase != Phase::Closed;
-        if empty {
-            self.cork.clear();
-        }
-        empty
     }
 
     /// Ends the corking; what could not be written is kept with the connection. `buffer` is the loop's read buffer.

@@ -332,11 +332,12 @@ impl<I: Io> Reactor<I> {
                 break;
             }
             // The next bytes would come over what is to be written.
-            if self.hub.has_lent()
-                && let Some(wrote) = self.write_lent(index)
-            {
-                self.hub.mark_ready(index);
-                return self.flush_on(index, wrote, app);
+            if self.hub.has_lent() {
+                if let Some(wrote) = self.write_lent(index) {
+                    self.hub.mark_ready(index);
+                    return self.flush_on(index, wrote, app);
+                }
+                continue;
             }
             let most = (self.scratch.len() - HEADROOM).min(budget);
             self.hub.stats.reads += 1;
@@ -403,7 +404,8 @@ impl<I: Io> Reactor<I> {
     }
 
     /// Makes room in the read buffer, in which replies lie: writes them once, or copies them where that is to wait for the
-    /// turn's end. What the write has left to be done, if it was cut short.
+    /// turn's end. What the write has left to be done, if it was cut short. (No more is written so than is read, which has a
+    /// budget.)
     fn write_lent(&mut self, index: u32) -> Option<Wrote> {
         if self.hub.limits.flush_per_turn {
             self.hub.uncork(&self.scratch);
@@ -412,7 +414,7 @@ impl<I: Io> Reactor<I> {
         let (offered, result) = self.write_peer(index, self.hub.limits.flush_budget);
         self.hub.stats.writes += 1;
         let wrote = self.wrote(index, offered, result);
-        (!self.hub.recork(index)).then_some(wrote)
+        (wrote == Wrote::Failed || self.hub.cork_waits(index)).then_some(wrote)
     }
 
     fn note_drained(&mut self, index: u32) {

@@ -82,6 +82,9 @@ pub struct Cell {
     pub bytes: Option<f64>,
     /// The row that ratios are taken to.
     pub raw: Option<String>,
+    /// Groups of rows that were measured again, for one of them was slower than it had been.
+    #[serde(default)]
+    pub again: u64,
     /// In the order of the rows.
     pub results: Vec<Outcome>,
 }
@@ -202,6 +205,7 @@ pub mod samples {
                 command: "loadtest echo ws://127.0.0.1:9001/echo".into(),
                 bytes: Some(1024.0),
                 raw: Some("raw | loop".into()),
+                again: 0,
                 results: vec![slow, own],
             }],
         }

@@ -67,6 +67,9 @@ pub fn tables(document: &Document) -> String {
         if cell.began != document.began {
             let _ = write!(text, "Measured {}.\n\n", moment(cell.began));
         }
+        if cell.again > 0 {
+            let _ = write!(text, "Measured again for being slow: {} groups.\n\n", cell.again);
+        }
         text += &results(cell, document);
         let _ = write!(text, "\n```sh\n{}\n```\n", cell.command);
     }

@@ -12,6 +12,7 @@ use super::peer::script::{TOPICS, piece, text};
 use crate::conn::closed::{By, Cause, Closed};
 use crate::conn::message::{Kind, Message, Part};
 use crate::ground::id::{ConnId, ConnMap};
+use crate::ground::limits::DeflateMode;
 use crate::ground::rng::Rng;
 use crate::hub::context::Context;
 use crate::hub::exchange::{Reply, Request, Response};
@@ -42,6 +43,8 @@ struct Member {
     parts: u32,
     /// Length and digest of a message that is being taken in parts.
     taking: Option<(usize, u64)>,
+    /// Parts go back as they come.
+    echoing: bool,
     high: bool,
 }
 
@@ -251,6 +254,15 @@ impl App {
                     member.taking = Some((0, digest(b"")));
                 }
             }
+            b'q' => {
+                // Where a part might be refused, or another message is being sent in parts, the whole goes back.
+                let limits = &cx.hub.limits;
+                let most = if limits.deflate == DeflateMode::Off { 0 } else { limits.inflate_budget };
+                let fits = limits.backlog_max > 2 * limits.scratch_bytes.max(most) + limits.head_max;
+                let Some(member) = self.members.get_mut(conn) else { return };
+                member.echoing = fits && member.parts == 0;
+                cx.receive_parts(conn, member.echoing);
+            }
             _ => drop(cx.close(conn, 4_000, "as you wish")),
         }
     }
@@ -302,7 +314,7 @@ impl Handler for App {
         self.calls += 1;
         assert!(self.members.get(conn).is_none(), "a request on {conn}, which has one");
         let number = usize::from(req.peer().port()) - 1;
-        let member = |open| Member { number, open, parts: 0, taking: None, high: false };
+        let member = |open| Member { number, open, parts: 0, taking: None, echoing: false, high: false };
         if req.is_websocket() {
             self.members.insert(conn, member(false));
             return Reply::upgrade();
@@ -345,7 +357,9 @@ impl Handler for App {
         assert!(cx.is_open(conn), "a message on {conn}, which is not open");
         assert!(self.members.get(conn).is_some_and(|member| member.open), "a message of a stranger");
         match msg.as_bytes() {
-            [b's' | b'u' | b'b' | b'l' | b'p' | b't' | b'x' | b'r' | b'c', rest @ ..] if rest.len() < 2 => {
+            [b's' | b'u' | b'b' | b'l' | b'p' | b't' | b'x' | b'r' | b'q' | b'c', rest @ ..]
+                if rest.len() < 2 =>
+            {
                 let bytes = msg.into_owned();
                 self.command(cx, conn, bytes.as_bytes());
             }
@@ -356,6 +370,14 @@ impl Handler for App {
     fn on_part(&mut self, cx: &mut Context<'_>, conn: ConnId, part: Part<'_>) {
         self.calls += 1;
         let member = self.members.get_mut(conn).expect("a part of a stranger");
+        if member.echoing {
+            member.echoing = !part.last;
+            if part.last {
+                cx.receive_parts(conn, false);
+            }
+            let sent = cx.send_part(conn, part.kind, part.bytes, part.last);
+            return assert_ne!(sent, Sent::Refused, "{} bytes", part.bytes.len());
+        }
         let (len, sum) = member.taking.expect("parts were asked for");
         assert_eq!(part.first, len == 0 && sum == digest(b""), "the first part");
         let taken = (len + part.bytes.len(), digest_on(sum, part.bytes));

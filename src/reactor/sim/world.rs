@@ -229,7 +229,7 @@ fn budgets(rng: &mut Rng, limits: Limits) -> Limits {
         flush_budget: pick(&[150, 4_000, 1_048_576]),
         inbox_budget: pick(&[1, 1_024]),
         expire_budget: pick(&[1, 1_024]),
-        scratch_bytes: pick(&[512, 4_096, 65_536]),
+        scratch_bytes: pick(&[512, 8_192, 65_536]),
         cork_bytes: pick(&[512, 4_096, 65_536]),
         tls_handshake_budget: handshakes,
         ..limits

@@ -47,6 +47,7 @@ pub enum ParamError {
     /// A value where none may be, none where one must be, or not one of 8 to 15 (§7.1.1, §7.1.2).
     Value,
     /// An answer that leaves out what was asked for, or allows more than was offered (§7.1).
+    #[cfg(any(test, feature = "client"))]
     NotOffered,
 }
 

@@ -94,7 +94,12 @@ impl Client {
     pub(super) fn message(&mut self) {
         match self.nature {
             Nature::Http => self.request(),
-            Nature::Echo => self.echo(),
+            Nature::Echo => {
+                if self.rng.chance(1, 4) {
+                    self.command("q");
+                }
+                self.echo();
+            }
             Nature::Listener => self.listener_message(),
             Nature::Chatter => self.chatter_message(),
             Nature::Misfit(misfit) if self.left == 0 => self.misbehave(misfit),
@@ -110,7 +115,7 @@ impl Client {
             2 => 125,
             3 => 126,
             4 => 127,
-            5 => self.rng.below(8_000),
+            5 | 8 => self.rng.below(16_000),
             6 if self.rng.chance(1, 4) => 65_535 + self.rng.below(2),
             7 if self.rng.chance(1, 8) => self.rng.below(200_000),
             _ => self.rng.below(300),
