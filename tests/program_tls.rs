@@ -5,15 +5,15 @@
 mod harness;
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 
-use harness::PATIENCE;
 use harness::child::Running;
 use harness::peer::{Peer, TEXT, frame, handshake};
+use harness::{PATIENCE, until};
 use rcgen::{CertificateParams, DnType, KeyPair, date_time_ymd};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -58,11 +58,19 @@ fn tidegate(arguments: &[&str]) -> Command {
     command
 }
 
-/// Opens a WebSocket over TLS with a server that shows `certificate`, and lets it echo.
+/// Opens a WebSocket over TLS with a server that shows `certificate`, and lets it echo. One that has just been read is shown
+/// to those who come after the turn in which the loop hears of it, so the first may still see the one before.
 fn echoes(
     address: SocketAddr,
     certificate: &CertificateDer<'static>,
 ) -> StreamOwned<ClientConnection, TcpStream> {
+    until("an echo under this certificate", || try_echo(address, certificate).ok())
+}
+
+fn try_echo(
+    address: SocketAddr,
+    certificate: &CertificateDer<'static>,
+) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
     let mut roots = RootCertStore::empty();
     roots.add(certificate.clone()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -73,16 +81,16 @@ fn echoes(
     let socket = TcpStream::connect(address).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut stream = StreamOwned::new(ClientConnection::new(Arc::new(config), name).unwrap(), socket);
-    stream.write_all(handshake("/").as_bytes()).unwrap();
+    stream.write_all(handshake("/").as_bytes())?;
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
-        stream.read_exact(&mut byte).unwrap();
+        stream.read_exact(&mut byte)?;
         head.push(byte[0]);
     }
     assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", head.escape_ascii());
     echo(&mut stream);
-    stream
+    Ok(stream)
 }
 
 fn echo(stream: &mut StreamOwned<ClientConnection, TcpStream>) {
