@@ -156,12 +156,9 @@ impl Cork {
 
     /// What has not been written, as slices, `room` bytes at the most; `buffer` is the read buffer.
     pub fn gather<'a>(&'a self, buffer: &'a [u8], mut room: usize, out: &mut [IoSlice<'a>; SLICES]) -> usize {
-        let mut skipped = self.sent;
         let mut count = 0;
-        for piece in self.pieces(buffer) {
-            let skip = skipped.min(piece.len());
-            skipped -= skip;
-            let piece = &piece[skip..piece.len().min(skip.saturating_add(room))];
+        for piece in self.unsent(buffer) {
+            let piece = &piece[..piece.len().min(room)];
             if !piece.is_empty() {
                 room -= piece.len();
                 out[count] = IoSlice::new(piece);
@@ -171,7 +168,8 @@ impl Cork {
         count
     }
 
-    fn pieces<'a>(&'a self, buffer: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+    /// What has not been written, piece by piece; some are empty.
+    fn unsent<'a>(&'a self, buffer: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
         let last = self.lent.last().map_or(0, |lent| lent.before);
         let mut at = 0;
         let both = self.lent.iter().flat_map(move |lent| {
@@ -179,7 +177,12 @@ impl Cork {
             at = lent.before;
             [own, &buffer[lent.frame.clone()]]
         });
-        both.chain(std::iter::once(&self.own[last..]))
+        let mut sent = self.sent;
+        both.chain(std::iter::once(&self.own[last..])).map(move |piece| {
+            let skip = sent.min(piece.len());
+            sent -= skip;
+            &piece[skip..]
+        })
     }
 
     /// The first `len` bytes that waited have been written; returns how many of them are not the cork's. When all of it has
@@ -198,12 +201,7 @@ impl Cork {
         let waiting = self.waiting();
         let rest = (waiting > 0).then(|| {
             let mut rest = Vec::with_capacity(waiting);
-            let mut skipped = self.sent;
-            for piece in self.pieces(buffer) {
-                let skip = skipped.min(piece.len());
-                skipped -= skip;
-                rest.extend_from_slice(&piece[skip..]);
-            }
+            self.unsent(buffer).for_each(|piece| rest.extend_from_slice(piece));
             rest
         });
         self.clear();
