@@ -37,10 +37,8 @@ const FAILURES_MAX: usize = 2;
 /// Ports for the servers: each is used once before the first comes again, and none is one that the kernel gives to
 /// connections (ip(7): from 32,768 on), so nothing waits for the last one's TIME_WAIT.
 const PORTS: std::ops::Range<u16> = 21_000..29_000;
-/// How often the rows of a group are measured in a round, at most: again, where one of them was slower by more than this than
-/// it has been under the same load before.
+/// How often the rows of a group are measured in a round, at most: again, where one of them was slow.
 const TRIES: usize = 2;
-const SLOWER: f64 = 1.12;
 /// Longest reason that is kept.
 const REASON_MAX: usize = 200;
 /// What must be zero in a run that is to be believed.
@@ -204,11 +202,7 @@ impl<'a> Bench<'a> {
     /// True when a row took longer than it has been seen to take. All rows are judged alike, each by itself, so that none gets
     /// better than it is beside the others.
     fn was_slow(&self, load: usize, taken: &[Taken]) -> bool {
-        let slow = |(row, measured): &Taken| {
-            let Ok(now) = measured else { return false };
-            let before = self.rounds[load][*row].iter().flatten();
-            before.filter_map(|turn| turn.measured.as_ref().ok()).any(|was| was.value * SLOWER < now.value)
-        };
+        let slow = |(row, measured): &Taken| tally::is_slow(&self.rounds[load][*row], measured);
         !self.loads[load].is_memory() && taken.iter().any(slow)
     }
 

@@ -10,6 +10,9 @@ use super::document::{Estimate, Outcome};
 use crate::bootstrap;
 use crate::fit::median;
 
+/// So many times as long as before is slow.
+const SLOWER: f64 = 1.12;
+
 /// One measurement.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Measured {
@@ -54,6 +57,13 @@ pub fn groups(round: u64, rows: &[usize], raw: Option<usize>) -> Vec<Vec<usize>>
 
 /// The rounds of one row: of each round the turns in which it was measured, which are several of the raw loop alone.
 pub type Rounds = Vec<Vec<Turn>>;
+
+/// True when a row took longer, by more than [`SLOWER`], than in one of its rounds before.
+pub fn is_slow(rounds: &Rounds, measured: &Result<Measured, String>) -> bool {
+    let Ok(now) = measured else { return false };
+    let mut before = rounds.iter().flatten().filter_map(|turn| turn.measured.as_ref().ok());
+    before.any(|was| was.value * SLOWER < now.value)
+}
 
 /// What came of one row; `own` are the rounds of ours.
 pub fn outcome(row: &str, rounds: &Rounds, own: &Rounds) -> Outcome {
@@ -136,6 +146,16 @@ mod tests {
             assert_eq!(met, [0, 1, 3, 4, 5]);
             assert!(groups.iter().all(|group| group[1] == 2 && group.len() <= 3), "{groups:?}");
         }
+    }
+
+    #[test]
+    fn slow_is_who_has_been_faster() {
+        let rounds: Rounds = vec![vec![turn(12.0, None)], vec![turn(10.0, None), failed("lost 1")], vec![]];
+        for (value, slow) in [(9.0, false), (11.1, false), (11.3, true), (20.0, true)] {
+            assert_eq!(is_slow(&rounds, &turn(value, None).measured), slow, "{value}");
+            assert!(!is_slow(&Rounds::new(), &turn(value, None).measured), "nothing to compare with");
+        }
+        assert!(!is_slow(&rounds, &failed("lost 3").measured));
     }
 
     #[test]
