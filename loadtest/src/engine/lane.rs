@@ -164,8 +164,9 @@ pub struct Lane<'a> {
     tell: &'a dyn Fn(Told),
     next_beat: u64,
     next_report: u64,
-    /// Steps heard.
+    /// Steps heard, and how many of them the last report knew of.
     steps_heard: u64,
+    steps_told: u64,
     /// What of the loop's own counters is in the book.
     told: [u64; COUNTERS.len()],
     finish_at: Option<u64>,
@@ -226,6 +227,7 @@ impl<'a> Lane<'a> {
             next_beat: now + BEAT,
             next_report: now + REPORT,
             steps_heard: 0,
+            steps_told: 0,
             told: [0; COUNTERS.len()],
             finish_at: None,
         })
@@ -285,10 +287,20 @@ impl<'a> Lane<'a> {
             }
             play.beat(desk, &mut cx, now);
         }
-        if now >= self.next_report {
+        if now >= self.next_report || self.has_done() {
             self.next_report = now + REPORT;
             self.report(now);
         }
+    }
+
+    /// True when what the last step asked for is done and nobody has been told: a run waits for that.
+    fn has_done(&self) -> bool {
+        let App { desk, play, load } = &self.app;
+        self.steps_told != self.steps_heard
+            && load.is_none()
+            && desk.peers.dialing() == 0
+            && desk.peers.to_dial() == 0
+            && play.outstanding() == 0
     }
 
     /// Hears what is to be done; false when it is over.
@@ -364,6 +376,7 @@ impl<'a> Lane<'a> {
         for publish in desk.publishes.drain(..) {
             (self.tell)(Told::Publish(Box::new(publish)));
         }
+        self.steps_told = self.steps_heard;
         (self.tell)(Told::Report(Box::new(Report {
             lane: self.lane,
             at: now,
