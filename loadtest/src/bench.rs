@@ -1,8 +1,8 @@
 //! `bench-peers`: tidegate, servers of other libraries and a bare loop, measured in turns under the same loads.
 //!
 //! Refuses to measure anything itself: a cell is a scenario with words that anyone can give it. Invariants: in each round
-//! every server is measured once in every cell, with the raw loop right beside it; what fails becomes a reason and never a
-//! number, and ends nothing but itself; whenever it ends, what was measured is written.
+//! every server is measured in every cell, each time with the raw loop right beside it; what fails becomes a reason and never
+//! a number, and ends nothing but itself; whenever it ends, what was measured is written.
 
 mod cells;
 mod document;
@@ -25,20 +25,21 @@ use crate::interrupt;
 use crate::output::number::plain_number;
 use crate::record::{Record, Unit};
 use crate::scenario;
+use crate::server::launch::{Launch, Launched};
 use crate::server::machine;
 use cells::{LOADS, Load};
 use document::{Cell, Document, Kind, Row, SCHEMA};
 use tally::{Measured, Rounds, Turn};
 
-/// Rounds, at most: as many as intervals are made of.
+/// Rounds, at most: as many as intervals are made of. Visits in each, too.
 const ROUNDS_MAX: u64 = 1_000;
 /// One that failed so often under a load, and never did otherwise, is asked no more.
 const FAILURES_MAX: usize = 2;
 /// Ports for the servers: each is used once before the first comes again, and none is one that the kernel gives to
 /// connections (ip(7): from 32,768 on), so nothing waits for the last one's TIME_WAIT.
 const PORTS: std::ops::Range<u16> = 21_000..29_000;
-/// How often the rows of a group are measured in a round, at most: again, where one of them was slow.
-const TRIES: usize = 2;
+/// For a server to listen.
+const READY: Duration = Duration::from_secs(10);
 /// Longest reason that is kept.
 const REASON_MAX: usize = 200;
 /// What must be zero in a run that is to be believed.
@@ -56,14 +57,15 @@ struct Bench<'a> {
     raw: Option<usize>,
     loads: Vec<&'static Load>,
     rounds: Vec<Vec<Rounds>>,
-    /// By load: groups that were measured again.
-    again: Vec<u64>,
     port: u16,
     progress: Progress,
 }
 
-/// A row, and what was measured of it, or why not.
-type Taken = (usize, Result<Measured, String>);
+/// A server that stands ready to be measured, and its port.
+struct Standing {
+    server: Launched,
+    port: u16,
+}
 
 /// How far it is, in seconds of runs as they were foreseen.
 struct Progress {
@@ -78,8 +80,10 @@ struct Progress {
 /// # Errors
 /// When the command line is wrong, tidegate is not there, or nothing can be written.
 pub fn run(args: &cli::BenchPeers) -> Result<ExitCode, Failure> {
-    if args.rounds > ROUNDS_MAX {
-        return Err(Failure::usage(format!("--rounds {}: at most {ROUNDS_MAX}", args.rounds)));
+    for (option, number) in [("--rounds", args.rounds), ("--visits", args.visits)] {
+        if number > ROUNDS_MAX {
+            return Err(Failure::usage(format!("{option} {number}: at most {ROUNDS_MAX}")));
+        }
     }
     let loads = cells::named(&args.cells)?;
     let text = markdown::read(&args.out)?;
@@ -140,7 +144,8 @@ impl<'a> Bench<'a> {
         let there: Vec<usize> = (0..rows.len()).filter(|at| rows[*at].left_out.is_none()).collect();
         let raw = there.iter().copied().find(|at| rows[*at].kind == Kind::Raw);
         let runs = tally::groups(0, &there, raw).concat().len();
-        let round: f64 = loads.iter().map(|load| load.lasts(args.duration.as_secs_f64())).sum();
+        let lasts = |load: &&Load| load.lasts(args.duration.as_secs_f64()) * load.visits(args.visits) as f64;
+        let round: f64 = loads.iter().copied().map(|load| lasts(&load)).sum();
         let all = round * runs as f64 * args.rounds as f64;
         complain(
             "loadtest",
@@ -155,8 +160,7 @@ impl<'a> Bench<'a> {
         let began_at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let rounds = vec![vec![Rounds::new(); rows.len()]; loads.len()];
         let progress = Progress { began: Instant::now(), began_at, done: 0.0, all };
-        let again = vec![0; loads.len()];
-        Ok(Bench { args, rows, there, raw, loads, rounds, again, port: PORTS.start, progress })
+        Ok(Bench { args, rows, there, raw, loads, rounds, port: PORTS.start, progress })
     }
 
     /// Measures all rounds, and writes what there is after each; true when the user ended it.
@@ -177,52 +181,55 @@ impl<'a> Bench<'a> {
         Ok(false)
     }
 
-    /// Measures these rows one after the other, all of them again where the machine was slow; false when the user has ended it.
+    /// Starts these rows' servers and measures one after the other, visit by visit; false when the user has ended it.
     fn group(&mut self, round: u64, load: usize, group: &[usize]) -> bool {
-        let mut tries = 1;
-        let taken = loop {
-            let Some(taken) = self.turns(round, load, group) else { return false };
-            if tries == TRIES || !self.was_slow(load, &taken) {
-                break taken;
+        let servers: Vec<_> = group.iter().map(|row| self.start(load, *row)).collect();
+        let mut order: Vec<(usize, Result<Standing, String>)> = group.iter().copied().zip(servers).collect();
+        for _ in 0..self.loads[load].visits(self.args.visits) {
+            let mut taken = Vec::new();
+            for (row, server) in &order {
+                let measured = server.as_ref().map_err(String::clone);
+                let measured = measured.and_then(|server| self.one(load, *row, server));
+                let measured = measured.map_err(|why| why.chars().take(REASON_MAX).collect::<String>());
+                if interrupt::check().is_err() {
+                    return false;
+                }
+                self.progress.done += self.loads[load].lasts(self.args.duration.as_secs_f64());
+                self.tell(round, load, *row, &measured);
+                taken.push((*row, measured));
             }
-            tries += 1;
-            self.again[load] += 1;
-        };
-        let is_raw = |row: usize| Some(row) == self.raw;
-        let raw = taken.iter().find(|(row, _)| is_raw(*row));
+            self.note(load, taken);
+            // Who came first comes last: a machine that drifts favours none.
+            order.reverse();
+        }
+        true
+    }
+
+    /// Writes down one visit of a group.
+    fn note(&mut self, load: usize, taken: Vec<(usize, Result<Measured, String>)>) {
+        let raw = taken.iter().find(|(row, _)| Some(*row) == self.raw);
         let beside = raw.and_then(|(_, measured)| measured.as_ref().ok()).map(|measured| measured.value);
         for (row, measured) in taken {
             if let Some(turns) = self.rounds[load][row].last_mut() {
                 turns.push(Turn { measured, beside });
             }
         }
-        true
     }
 
-    /// True when a row took longer than it has been seen to take. All rows are judged alike, each by itself, so that none gets
-    /// better than it is beside the others.
-    fn was_slow(&self, load: usize, taken: &[Taken]) -> bool {
-        let slow = |(row, measured): &Taken| tally::is_slow(&self.rounds[load][*row], measured);
-        !self.loads[load].is_memory() && taken.iter().any(slow)
-    }
-
-    /// Measures these rows one after the other; nothing when the user has ended it.
-    fn turns(&mut self, round: u64, load: usize, group: &[usize]) -> Option<Vec<Taken>> {
-        let mut taken = Vec::new();
-        for &row in group {
-            let measured = if self.is_given_up(load, row) {
-                Err("given up".to_string())
-            } else {
-                self.one(load, row).map_err(|why| why.chars().take(REASON_MAX).collect())
-            };
-            if interrupt::check().is_err() {
-                return None;
-            }
-            self.progress.done += self.loads[load].lasts(self.args.duration.as_secs_f64());
-            self.tell(round, load, row, &measured);
-            taken.push((row, measured));
+    /// Starts the server of a row.
+    fn start(&mut self, load: usize, row: usize) -> Result<Standing, String> {
+        if self.is_given_up(load, row) {
+            return Err("given up".into());
         }
-        Some(taken)
+        self.port = free_port(self.port)?;
+        let row = &self.rows[row];
+        let launch = Launch {
+            command: if self.loads[load].is_broadcast() { &row.broadcast } else { &row.command }.clone(),
+            cpu: Some(self.args.server_cpu.clone()).filter(|cpu| !cpu.is_empty()),
+            address: format!("127.0.0.1:{}", self.port),
+            ready_timeout: READY,
+        };
+        Ok(Standing { server: launch.start()?, port: self.port })
     }
 
     fn is_given_up(&self, load: usize, row: usize) -> bool {
@@ -251,16 +258,11 @@ impl<'a> Bench<'a> {
         );
     }
 
-    /// One measurement with a server of its own.
-    fn one(&mut self, load: usize, row: usize) -> Result<Measured, String> {
-        let (load, row) = (self.loads[load], &self.rows[row]);
-        self.port = free_port(self.port)?;
-        let mut words = words(load, row, self.port, self.args);
-        let command = if load.is_broadcast() { &row.broadcast } else { &row.command };
-        words.extend(["--server".to_string(), command.clone()]);
-        if !self.args.server_cpu.is_empty() {
-            words.extend(["--server-cpu".to_string(), crate::server::cpu::list(&self.args.server_cpu)]);
-        }
+    /// One measurement.
+    fn one(&self, load: usize, row: usize, standing: &Standing) -> Result<Measured, String> {
+        let load = self.loads[load];
+        let mut words = words(load, &self.rows[row], standing.port, self.args);
+        words.extend(["--server-pid".to_string(), standing.server.pid().to_string()]);
         let words = std::iter::once("loadtest").chain(words.iter().map(String::as_str));
         let parsed = Cli::try_parse_from(words).map_err(|error| error.to_string())?;
         let record = scenario::run(&parsed.scenario).map_err(|failure| failure.to_string())?;
@@ -274,7 +276,7 @@ impl<'a> Bench<'a> {
             // Where it was built is nobody's business.
             *first = "loadtest".into();
         }
-        let cell = |((load, rounds), again): ((&&'static Load, &Vec<Rounds>), &u64)| {
+        let cell = |(load, rounds): (&&'static Load, &Vec<Rounds>)| {
             let there = self.there.iter();
             let named = |row: usize| self.rows[row].name.clone();
             Cell {
@@ -286,7 +288,7 @@ impl<'a> Bench<'a> {
                 command: by_hand(load, self.args),
                 bytes: load.bytes,
                 raw: self.raw.map(named),
-                again: *again,
+                visits: load.visits(self.args.visits),
                 results: there.map(|row| tally::outcome(&named(*row), &rounds[*row], &rounds[own])).collect(),
             }
         };
@@ -302,10 +304,7 @@ impl<'a> Bench<'a> {
             generator_cpu: self.args.cpu.clone(),
             machine: machine::facts(),
             rows: self.rows.clone(),
-            cells: (self.loads.iter().zip(&self.rounds).zip(&self.again))
-                .filter(|((_, rounds), _)| met(rounds))
-                .map(cell)
-                .collect(),
+            cells: self.loads.iter().zip(&self.rounds).filter(|(_, rounds)| met(rounds)).map(cell).collect(),
         }
     }
 }

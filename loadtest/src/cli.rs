@@ -517,11 +517,14 @@ pub struct BenchPeers {
     /// Only these cells; a `*` at the end stands for anything
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub cells: Vec<String>,
-    /// Rounds; in each every server is measured once in every cell
+    /// Rounds; in each every server is started anew for every cell
     #[arg(long, value_name = "N", default_value = "5", value_parser = positive)]
     pub rounds: u64,
+    /// Measurements of each server in a round, in turns with those beside it; fewer where connecting takes long
+    #[arg(long, value_name = "N", default_value = "5", value_parser = positive)]
+    pub visits: u64,
     /// Time of each measurement
-    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = span)]
+    #[arg(long, value_name = "TIME", default_value = "400ms", value_parser = span)]
     pub duration: Duration,
     /// Processors for the servers
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "0")]

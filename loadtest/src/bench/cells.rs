@@ -22,7 +22,9 @@ pub struct Load {
 }
 
 /// Warm-up of a load that has one.
-pub const WARMUP: f64 = 0.5;
+pub const WARMUP: f64 = 0.2;
+/// Seconds that all visits of a round may spend on connecting and closing: who holds thousands is visited once.
+const VISITING_MAX: f64 = 8.0;
 /// What the generator's own lateness would spoil is no subject here, so it does not end a run as INVALID.
 const PATIENT: &str = "--slip-max 1h --lag-max 1h --cpu-max 100";
 
@@ -243,6 +245,13 @@ impl Load {
             words.extend(["--cpu".to_string(), crate::server::cpu::list(generator_cpu)]);
         }
         words
+    }
+
+    /// How often each server is measured in a round: as often as is asked for, where that is not mostly connecting. What a
+    /// server keeps in memory is only to be told of a fresh one.
+    pub fn visits(&self, most: u64) -> u64 {
+        let most = if self.is_memory() { 1 } else { most };
+        most.min((VISITING_MAX / self.seconds) as u64).max(1)
     }
 
     /// About so many seconds for one measurement.

@@ -82,11 +82,15 @@ pub struct Cell {
     pub bytes: Option<f64>,
     /// The row that ratios are taken to.
     pub raw: Option<String>,
-    /// Groups of rows that were measured again, for one of them was slower than it had been.
-    #[serde(default)]
-    pub again: u64,
+    /// How often each server was measured in a round.
+    #[serde(default = "once")]
+    pub visits: u64,
     /// In the order of the rows.
     pub results: Vec<Outcome>,
+}
+
+fn once() -> u64 {
+    1
 }
 
 /// One server under one load.
@@ -205,7 +209,7 @@ pub mod samples {
                 command: "loadtest echo ws://127.0.0.1:9001/echo".into(),
                 bytes: Some(1024.0),
                 raw: Some("raw | loop".into()),
-                again: 0,
+                visits: 3,
                 results: vec![slow, own],
             }],
         }

@@ -67,8 +67,8 @@ pub fn tables(document: &Document) -> String {
         if cell.began != document.began {
             let _ = write!(text, "Measured {}.\n\n", moment(cell.began));
         }
-        if cell.again > 0 {
-            let _ = write!(text, "Measured again for being slow: {} groups.\n\n", cell.again);
+        if cell.visits > 1 {
+            let _ = write!(text, "Each server was measured {} times in a round.\n\n", cell.visits);
         }
         text += &results(cell, document);
         let _ = write!(text, "\n```sh\n{}\n```\n", cell.command);

@@ -1,17 +1,14 @@
 //! What comes of the rounds: who is measured beside whom, medians, ratios and their intervals.
 //!
 //! Refuses to know servers and loads. Invariants: a ratio is one of two measurements of the same round, and to the raw
-//! loop one of two that were made one after the other; a round without one of the two has no ratio; every row is
-//! measured once in a round, the raw loop beside each.
+//! loop one of two that were made one after the other; a round without one of the two has no ratio; the raw loop is
+//! measured beside each row.
 
 use std::collections::BTreeMap;
 
 use super::document::{Estimate, Outcome};
 use crate::bootstrap;
 use crate::fit::median;
-
-/// So many times as long as before is slow.
-const SLOWER: f64 = 1.12;
 
 /// One measurement.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -55,15 +52,8 @@ pub fn groups(round: u64, rows: &[usize], raw: Option<usize>) -> Vec<Vec<usize>>
     others.chunks(2).map(group).collect()
 }
 
-/// The rounds of one row: of each round the turns in which it was measured, which are several of the raw loop alone.
+/// The rounds of one row: of each round the turns in which it was measured, of the raw loop beside each group.
 pub type Rounds = Vec<Vec<Turn>>;
-
-/// True when a row took longer, by more than [`SLOWER`], than in one of its rounds before.
-pub fn is_slow(rounds: &Rounds, measured: &Result<Measured, String>) -> bool {
-    let Ok(now) = measured else { return false };
-    let mut before = rounds.iter().flatten().filter_map(|turn| turn.measured.as_ref().ok());
-    before.any(|was| was.value * SLOWER < now.value)
-}
 
 /// What came of one row; `own` are the rounds of ours.
 pub fn outcome(row: &str, rounds: &Rounds, own: &Rounds) -> Outcome {
@@ -74,11 +64,10 @@ pub fn outcome(row: &str, rounds: &Rounds, own: &Rounds) -> Outcome {
     for why in rounds.iter().flatten().filter_map(|turn| turn.measured.as_ref().err()) {
         *failures.entry(why.clone()).or_default() += 1;
     }
-    let beside = |turns: &Vec<Turn>| Some((middle_beside(turns)?, value(turns)?));
     Outcome {
         row: row.into(),
         value: estimate(&values),
-        to_raw: ratio(rounds.iter().filter_map(beside).collect()),
+        to_raw: ratio(rounds.iter().filter_map(|turns| Some((1.0, over_raw(turns)?))).collect()),
         to_own: ratio(own.iter().zip(rounds).filter_map(|(own, turns)| normalised(own, turns)).collect()),
         rounds: values,
         server_cpu: middle(|measured| measured.server_cpu),
@@ -94,17 +83,16 @@ fn value(turns: &[Turn]) -> Option<f64> {
     median(&mut turns.iter().filter_map(|turn| Some(turn.measured.as_ref().ok()?.value)).collect::<Vec<_>>())
 }
 
-fn middle_beside(turns: &[Turn]) -> Option<f64> {
-    median(&mut turns.iter().filter_map(|turn| turn.beside).collect::<Vec<_>>())
+/// The median of the ratios to the raw loop next to each turn.
+fn over_raw(turns: &[Turn]) -> Option<f64> {
+    let ratio =
+        |turn: &Turn| Some(turn.measured.as_ref().ok()?.value / turn.beside.filter(|raw| *raw > 0.0)?);
+    median(&mut turns.iter().filter_map(ratio).collect::<Vec<_>>())
 }
 
 /// Both in units of the raw loop next to each, which takes the machine's state of the moment out; without it, as they are.
 fn normalised(own: &[Turn], other: &[Turn]) -> Option<(f64, f64)> {
-    let (a, b) = (value(own)?, value(other)?);
-    Some(match (middle_beside(own), middle_beside(other)) {
-        (Some(raw_a), Some(raw_b)) if raw_a > 0.0 && raw_b > 0.0 => (a / raw_a, b / raw_b),
-        _ => (a, b),
-    })
+    over_raw(own).zip(over_raw(other)).or_else(|| value(own).zip(value(other)))
 }
 
 fn ratio(pairs: Vec<(f64, f64)>) -> Option<Estimate> {
@@ -146,16 +134,6 @@ mod tests {
             assert_eq!(met, [0, 1, 3, 4, 5]);
             assert!(groups.iter().all(|group| group[1] == 2 && group.len() <= 3), "{groups:?}");
         }
-    }
-
-    #[test]
-    fn slow_is_who_has_been_faster() {
-        let rounds: Rounds = vec![vec![turn(12.0, None)], vec![turn(10.0, None), failed("lost 1")], vec![]];
-        for (value, slow) in [(9.0, false), (11.1, false), (11.3, true), (20.0, true)] {
-            assert_eq!(is_slow(&rounds, &turn(value, None).measured), slow, "{value}");
-            assert!(!is_slow(&Rounds::new(), &turn(value, None).measured), "nothing to compare with");
-        }
-        assert!(!is_slow(&rounds, &failed("lost 3").measured));
     }
 
     #[test]
@@ -207,9 +185,14 @@ mod tests {
     }
 
     #[test]
-    fn of_the_raw_loop_there_are_several_turns_in_a_round() {
+    fn of_several_turns_in_a_round_the_median_counts() {
         let raw: Rounds = vec![vec![turn(5.0, Some(5.0)), turn(7.0, Some(7.0)), turn(6.0, Some(6.0))]];
         let told = outcome("raw", &raw, &raw);
         assert_eq!((told.rounds, told.to_raw.unwrap().median), (vec![Some(6.0)], 1.0));
+        // Each beside its own raw loop: ratios of 1.2, 1.1 and 3, and no round has but one of them.
+        let ours: Rounds =
+            vec![vec![turn(6.0, Some(5.0)), turn(11.0, Some(10.0)), turn(3.0, Some(1.0)), failed("a")]];
+        let told = outcome("ours", &ours, &ours);
+        assert_eq!((told.rounds, told.to_raw.unwrap().median), (vec![Some(6.0)], 1.2));
     }
 }
