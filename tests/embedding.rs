@@ -485,3 +485,37 @@ fn a_descriptor_ends_a_wait() {
             || cfg!(not(target_os = "linux"))
     );
 }
+
+/// What peers do ends no such run, however much it is.
+#[cfg(unix)]
+#[test]
+fn a_run_ends_when_somebody_wakes_it() {
+    use std::io::Write;
+    use std::os::fd::AsFd;
+    struct Echo;
+    impl Handler for Echo {
+        fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, msg: Message<'_>) {
+            cx.send(conn, msg);
+        }
+    }
+    let mut server = Server::bind("127.0.0.1:0", Config::default()).unwrap();
+    let (address, handle) = (server.local_addr().unwrap(), server.handle());
+    let (bell, mut button) = std::io::pipe().unwrap();
+    server.wake_on(bell.as_fd()).unwrap();
+    let talking = std::thread::spawn(move || {
+        let mut peer = Peer::open(address);
+        for _ in 0..10 {
+            peer.send(TEXT, "in");
+            assert_eq!(peer.frame().text(), "in");
+        }
+        button.write_all(b"!").unwrap();
+        (peer, button)
+    });
+    assert_eq!(server.run_until_woken(&mut Echo).unwrap(), Turn::Running);
+    assert_eq!(server.stats().messages_in, 10);
+    let (peer, _button) = talking.join().unwrap();
+    drop(peer);
+    handle.shutdown().unwrap();
+    let ended = std::iter::repeat_with(|| server.run_until_woken(&mut Echo).unwrap());
+    assert!(ended.take(3).any(|turn| matches!(turn, Turn::Stopped(_))), "an order wakes it too");
+}

@@ -251,6 +251,18 @@ fn a_second_signal_ends_at_once() {
     assert!(errors.last().unwrap().contains("cut"), "{errors:?}");
 }
 
+/// With a second thread, each recv(2) and send(2) of the first would be dearer.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_loop_is_the_only_thread() {
+    let (running, address) = serve(&["--app", "echo"]);
+    let mut peer = Peer::open(address);
+    peer.send(TEXT, "in");
+    assert_eq!(peer.frame().text(), "in");
+    let threads = std::fs::read_dir(format!("/proc/{}/task", running.id())).unwrap();
+    assert_eq!(threads.count(), 1);
+}
+
 #[test]
 fn the_soft_descriptor_limit_is_raised() {
     let script = r#"ulimit -S -n 256; exec "$0" serve --bind 127.0.0.1:0 --app echo"#;

@@ -198,6 +198,35 @@ impl Server {
         self.reactor.run(app).map_err(Error::Io)
     }
 
+    /// Runs the loop until it is woken, by a [`Handle`] or a descriptor of `Server::wake_on`, or a shutdown is complete. For
+    /// programs that have something of their own to do then, on the loop's thread; it costs nothing while nobody wakes it.
+    ///
+    /// # Errors
+    /// When the poller fails.
+    ///
+    /// ```
+    /// use std::io::{Read, Write};
+    /// use std::os::fd::AsFd;
+    /// use tidegate::{Config, Server, Turn};
+    /// # use tidegate::{ConnId, Context, Handler, Message};
+    /// # struct App;
+    /// # impl Handler for App {
+    /// #     fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {}
+    /// # }
+    /// let mut server = Server::new(Config::default())?;
+    /// let (mut bell, mut button) = std::io::pipe().unwrap();
+    /// server.wake_on(bell.as_fd())?;
+    /// button.write_all(b"!").unwrap();
+    /// while let Turn::Running = server.run_until_woken(&mut App)? {
+    ///     bell.read_exact(&mut [0]).unwrap();
+    ///     server.context().shutdown();
+    /// }
+    /// # Ok::<(), tidegate::Error>(())
+    /// ```
+    pub fn run_until_woken(&mut self, app: &mut dyn Handler) -> Result<Turn, Error> {
+        self.reactor.run_until_woken(app).map_err(Error::Io)
+    }
+
     /// One turn of the loop: waits for something to do, at most `max_wait` (without one: until there is something),
     /// and does it, within the budgets. For programs that have a loop of their own.
     ///

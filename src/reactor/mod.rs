@@ -74,6 +74,8 @@ pub struct Reactor<I: Io> {
     now: Duration,
     /// When the last event came.
     stirred: Duration,
+    /// Somebody has woken the loop since it was last run.
+    woken: bool,
     #[cfg(feature = "tls")]
     lent: tls::Lent,
 }
@@ -97,6 +99,7 @@ impl<I: Io> Reactor<I> {
             listening: true,
             now,
             stirred: now,
+            woken: false,
             #[cfg(feature = "tls")]
             lent: tls::Lent::default(),
             hub,
@@ -143,10 +146,24 @@ impl<I: Io> Reactor<I> {
     /// # Errors
     /// When waiting itself fails: the poller is broken.
     pub fn run(&mut self, app: &mut dyn Handler) -> std::io::Result<Report> {
-        self.now = self.io.now();
         loop {
-            if let Turn::Stopped(report) = self.next_turn(app, None)? {
+            if let Turn::Stopped(report) = self.run_until_woken(app)? {
                 return Ok(report);
+            }
+        }
+    }
+
+    /// Turns until the loop is woken, or a shutdown is complete.
+    ///
+    /// # Errors
+    /// When waiting itself fails: the poller is broken.
+    pub fn run_until_woken(&mut self, app: &mut dyn Handler) -> std::io::Result<Turn> {
+        self.now = self.io.now();
+        self.woken = false;
+        loop {
+            let turn = self.next_turn(app, None)?;
+            if self.woken || matches!(turn, Turn::Stopped(_)) {
+                return Ok(turn);
             }
         }
     }
@@ -256,7 +273,7 @@ impl<I: Io> Reactor<I> {
         for i in 0..self.events.len() {
             let event = self.events[i];
             match event.source {
-                Source::Waker => {}
+                Source::Waker => self.woken = true,
                 Source::Listener(listener) => self.set_pending(listener, true),
                 Source::Peer(key) => {
                     self.note_peer(key, event);

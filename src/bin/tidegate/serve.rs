@@ -3,23 +3,23 @@
 //! Knows no application from inside. Invariant: nothing is printed as in force that is not; the listeners
 //! are open and signals are heeded before the address appears.
 
-mod gauge;
 mod signals;
 mod summary;
 mod tls;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 
 use log::LevelFilter;
 use tidegate::program::descriptors;
 use tidegate::program::doctor::DESCRIPTOR_RESERVE;
 use tidegate::program::failure::{self, Failure, complain};
-use tidegate::{Error, Handler, Server};
+use tidegate::{Error, Handler, Server, Turn};
 
 use crate::settings::Settings;
 use crate::{NAME, apps};
-use gauge::Gauged;
+use signals::Signals;
 
 /// Descriptors that the kernel's table is made large enough for at the start: half a megabyte of its memory. Beyond, it
 /// doubles as it fills.
@@ -39,11 +39,10 @@ pub fn serve(settings: Settings) -> Result<(), Failure> {
     let mut config = settings.config.clone();
     config.tls = certificates.clone();
     let mut server = Server::new(config).map_err(|error| explain(&error))?;
-    let mut app = Gauged::new(match settings.app {
-        Some(app) => app.handler(),
-        None => Box::new(apps::all()) as Box<dyn Handler>,
-    });
-    signals::heed(server.handle(), app.open(), settings.tls.clone())?;
+    let mut app: Box<dyn Handler> =
+        settings.app.map_or_else(|| Box::new(apps::all()) as _, |app| app.handler());
+    let mut signals = Signals::heed(server.handle(), settings.tls.clone())?;
+    server.wake_on(signals.as_fd()).map_err(|error| explain(&error))?;
     let mut addresses = Vec::with_capacity(settings.binds.len() + settings.tls_binds.len());
     for bind in &settings.binds {
         addresses.push(("http", server.listen(*bind).map_err(|error| explain(&error))?));
@@ -57,7 +56,12 @@ pub fn serve(settings: Settings) -> Result<(), Failure> {
     for warning in summary::warnings(&settings).into_iter().chain(expiring) {
         complain(NAME, format!("warning: {warning}"));
     }
-    let report = server.run(&mut app).map_err(|error| explain(&error))?;
+    let report = loop {
+        match server.run_until_woken(&mut *app).map_err(|error| explain(&error))? {
+            Turn::Stopped(report) => break report,
+            _ => signals.obey(|| server.stats().open),
+        }
+    };
     failure::print(&format!("{report}\n"))
 }
 

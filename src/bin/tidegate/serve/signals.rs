@@ -1,15 +1,18 @@
 //! SIGTERM and SIGINT: the first asks the loop to shut down gracefully, the second ends the process. SIGHUP, where TLS is
 //! spoken: the certificates are read again.
 //!
-//! Refuses to know how the loop shuts down. Invariant: a thread that sleeps in the kernel until a signal
-//! comes, so that the loop itself never looks for one.
+//! Refuses to know how the loop shuts down. Invariant: there is no thread that waits for signals. In a process that has ever
+//! had a second thread, glibc does more in each system call that could be cancelled, such as recv(2) and send(2).
 
+use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::{io, thread};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
+use signal_hook::{flag, low_level::pipe};
 use tidegate::Handle;
 use tidegate::program::failure::{Failure, complain};
 
@@ -20,36 +23,79 @@ use crate::settings::tls::Source;
 /// Exit code of a second signal: connections were cut.
 const CUT: i32 = 1;
 
-/// Starts to heed signals; `open` is the number of connections to tell the user, `source` where certificates come from.
-/// Without TLS, SIGHUP does what it does to any program.
-///
-/// # Errors
-/// When the kernel grants no signal handler or no thread.
-pub fn heed(handle: Handle, open: Arc<AtomicU64>, source: Option<Source>) -> Result<(), Failure> {
-    let refused = |error| Failure::refused(format!("cannot wait for signals: {error}"));
-    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(refused)?;
-    if source.is_some() {
-        signals.add_signal(SIGHUP).map_err(refused)?;
-    }
-    let wait = move || {
-        let mut asked = false;
-        for signal in signals.forever() {
-            if signal == SIGHUP {
-                reload(&handle, source.as_ref());
-                continue;
-            }
-            if asked {
-                complain(NAME, "stopped at once; connections still open were cut");
-                std::process::exit(CUT);
-            }
-            asked = true;
-            complain(NAME, goodbye(open.load(Ordering::Relaxed)));
-            if let Err(error) = handle.shutdown() {
-                complain(NAME, format!("cannot shut down gracefully: {error}; signal again to stop at once"));
-            }
+/// The signals that have come and were not obeyed yet.
+pub struct Signals {
+    handle: Handle,
+    source: Option<Source>,
+    end: Arc<AtomicBool>,
+    renew: Arc<AtomicBool>,
+    /// Readable when one has come.
+    bell: UnixStream,
+    ending: bool,
+}
+
+impl Signals {
+    /// Starts to heed signals; `source` is where certificates come from. Without TLS, SIGHUP does what it does to any program.
+    ///
+    /// # Errors
+    /// When the kernel grants no signal handler.
+    pub fn heed(handle: Handle, source: Option<Source>) -> Result<Self, Failure> {
+        let refused = |error| Failure::refused(format!("cannot wait for signals: {error}"));
+        let (bell, button) = UnixStream::pair().map_err(refused)?;
+        bell.set_nonblocking(true).map_err(refused)?;
+        let (end, renew) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
+        let heed = |signal, flag: &Arc<AtomicBool>| -> io::Result<()> {
+            // In this order: who is woken finds the flag.
+            flag::register(signal, Arc::clone(flag))?;
+            pipe::register(signal, button.try_clone()?).map(drop)
+        };
+        heed(SIGTERM, &end).and_then(|()| heed(SIGINT, &end)).map_err(refused)?;
+        if source.is_some() {
+            heed(SIGHUP, &renew).map_err(refused)?;
         }
-    };
-    thread::Builder::new().name("signals".into()).spawn(wait).map(drop).map_err(refused)
+        Ok(Signals { handle, source, end, renew, bell, ending: false })
+    }
+
+    /// Does what the signals ask for that have come since the last time; `open` tells the number of connections.
+    pub fn obey(&mut self, open: impl FnOnce() -> u64) {
+        if self.renew.swap(false, Ordering::Relaxed) {
+            self.hush();
+            self.renew();
+        }
+        if !self.end.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        self.hush();
+        if self.ending {
+            complain(NAME, "stopped at once; connections still open were cut");
+            std::process::exit(CUT);
+        }
+        self.ending = true;
+        complain(NAME, goodbye(open()));
+        if let Err(error) = self.handle.shutdown() {
+            complain(NAME, format!("cannot shut down gracefully: {error}; signal again to stop at once"));
+        }
+    }
+
+    /// Takes what rang. Were it left, a full socket would ring no more.
+    fn hush(&mut self) {
+        while self.bell.read(&mut [0; 64]).is_ok_and(|len| len > 0) {}
+    }
+
+    /// Reads the certificates again, on a thread of its own: files may be slow.
+    fn renew(&self) {
+        let (handle, source) = (self.handle.clone(), self.source.clone());
+        let reading = thread::Builder::new().name("certificates".into());
+        if let Err(error) = reading.spawn(move || reload(&handle, source.as_ref())) {
+            complain(NAME, format!("certificates stay as they are: no thread to read them: {error}"));
+        }
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.bell.as_fd()
+    }
 }
 
 fn reload(handle: &Handle, source: Option<&Source>) {
