@@ -33,13 +33,13 @@ use tally::{Measured, Rounds, Turn};
 
 /// Rounds, at most: as many as intervals are made of. Visits in each, too.
 const ROUNDS_MAX: u64 = 1_000;
-/// One that failed so often under a load, and never did otherwise, is asked no more.
+/// One that failed in so many rounds under a load, and never did otherwise, is asked no more.
 const FAILURES_MAX: usize = 2;
 /// Ports for the servers: each is used once before the first comes again, and none is one that the kernel gives to
 /// connections (ip(7): from 32,768 on), so nothing waits for the last one's TIME_WAIT.
 const PORTS: std::ops::Range<u16> = 21_000..29_000;
 /// For a server to listen.
-const READY: Duration = Duration::from_secs(10);
+const READY: Duration = Duration::from_secs(15);
 /// Longest reason that is kept.
 const REASON_MAX: usize = 200;
 /// What must be zero in a run that is to be believed.
@@ -185,9 +185,13 @@ impl<'a> Bench<'a> {
     fn group(&mut self, round: u64, load: usize, group: &[usize]) -> bool {
         let servers: Vec<_> = group.iter().map(|row| self.start(load, *row)).collect();
         let mut order: Vec<(usize, Result<Standing, String>)> = group.iter().copied().zip(servers).collect();
-        for _ in 0..self.loads[load].visits(self.args.visits) {
+        for visit in 0..self.loads[load].visits(self.args.visits) {
             let mut taken = Vec::new();
             for (row, server) in &order {
+                // It is told once that there is none.
+                if server.is_err() && visit > 0 {
+                    continue;
+                }
                 let measured = server.as_ref().map_err(String::clone);
                 let measured = measured.and_then(|server| self.one(load, *row, server));
                 let measured = measured.map_err(|why| why.chars().take(REASON_MAX).collect::<String>());
@@ -233,8 +237,9 @@ impl<'a> Bench<'a> {
     }
 
     fn is_given_up(&self, load: usize, row: usize) -> bool {
-        let mut turns = self.rounds[load][row].iter().flatten().map(|turn| turn.measured.is_err());
-        turns.clone().count() >= FAILURES_MAX && turns.all(|failed| failed)
+        let mut rounds = self.rounds[load][row].iter().filter(|turns| !turns.is_empty());
+        let failed = |turns: &Vec<Turn>| turns.iter().all(|turn| turn.measured.is_err());
+        rounds.clone().count() >= FAILURES_MAX && rounds.all(failed)
     }
 
     fn tell(&self, round: u64, load: usize, row: usize, measured: &Result<Measured, String>) {

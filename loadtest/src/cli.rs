@@ -520,7 +520,7 @@ pub struct BenchPeers {
     /// Rounds; in each every server is started anew for every cell
     #[arg(long, value_name = "N", default_value = "5", value_parser = positive)]
     pub rounds: u64,
-    /// Measurements of each server in a round, in turns with those beside it; fewer where connecting takes long
+    /// Measurements of each server in a round, in turns with those beside it; one where connecting takes long
     #[arg(long, value_name = "N", default_value = "5", value_parser = positive)]
     pub visits: u64,
     /// Time of each measurement

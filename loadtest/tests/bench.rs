@@ -62,7 +62,18 @@ fn servers_are_compared_and_everything_is_written() {
     fs::write(folder.path("BENCHMARKS.md"), format!("{before}\nold\n{after}")).unwrap();
     let (peers, out, own) = (folder.path("peers.toml"), folder.path(""), serve());
     let words = ["bench-peers", "--peers", &peers, "--tidegate", &own, "--out", &out, "--rounds", "3"];
-    let more = ["--duration", "200ms", "--cells", "echo-100x1x20", "--server-cpu", "0", "--cpu", "0"];
+    let more = [
+        "--visits",
+        "2",
+        "--duration",
+        "200ms",
+        "--cells",
+        "echo-100x1x20",
+        "--server-cpu",
+        "0",
+        "--cpu",
+        "0",
+    ];
     let ended = loadtest(&[&words[..], &more[..]].concat());
     assert_eq!(ended.code(), Some(0), "{ended:?}");
     assert!(ended.stderr.contains("3 servers, 1 cells, 3 rounds: about "), "{}", ended.stderr);
@@ -75,6 +86,7 @@ fn servers_are_compared_and_everything_is_written() {
     );
     let cell = &document["cells"][0];
     assert_eq!((&cell["name"], &cell["raw"]), (&"echo-100x1x20".into(), &"one-event".into()));
+    assert_eq!(cell["visits"], 2);
     let results = cell["results"].as_array().unwrap();
     let of = |name: &str| results.iter().find(|result| result["row"] == name).unwrap();
     for name in ["tidegate", "one-event"] {

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 #[cfg(unix)]
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -64,7 +64,7 @@ pub struct MioIo {
     waker: Arc<MioWaker>,
     /// Descriptors of the program that wake the loop.
     #[cfg(unix)]
-    wake_fds: usize,
+    wake_fds: Vec<RawFd>,
     options: ListenOptions,
 }
 
@@ -91,7 +91,7 @@ impl MioIo {
             reserve: reserve(),
             waker,
             #[cfg(unix)]
-            wake_fds: 0,
+            wake_fds: Vec::new(),
             options,
             poll,
         })
@@ -127,12 +127,22 @@ impl MioIo {
     /// Ends waits when `fd` becomes readable. Nobody asks who woke, so all share the waker's token.
     #[cfg(unix)]
     pub fn wake_on(&mut self, fd: BorrowedFd<'_>) -> io::Result<()> {
-        if self.wake_fds >= WAKE_FDS_MAX {
+        if self.wake_fds.len() >= WAKE_FDS_MAX {
             return Err(io::Error::new(ErrorKind::InvalidInput, "at most 16 wake one loop"));
         }
-        self.poll.registry().register(&mut SourceFd(&fd.as_raw_fd()), WAKER, Interest::READABLE)?;
-        self.wake_fds += 1;
+        let fd = fd.as_raw_fd();
+        self.poll.registry().register(&mut SourceFd(&fd), WAKER, Interest::READABLE)?;
+        self.wake_fds.push(fd);
         Ok(())
+    }
+
+    /// mio over `poll(2)` reports a descriptor once, until it is armed again.
+    #[cfg(unix)]
+    fn rearm(&self) {
+        for fd in &self.wake_fds {
+            // One that has been closed wakes no more.
+            let _ = self.poll.registry().reregister(&mut SourceFd(fd), WAKER, Interest::READABLE);
+        }
     }
 
     /// The address of the first listener.
@@ -226,6 +236,10 @@ impl Io for MioIo {
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
             other => other?,
+        }
+        #[cfg(unix)]
+        if cfg!(mio_unsupported_force_poll_poll) && self.events.iter().any(|event| event.token() == WAKER) {
+            self.rearm();
         }
         for event in &self.events {
             let source = match event.token() {

@@ -23,8 +23,8 @@ pub struct Load {
 
 /// Warm-up of a load that has one.
 pub const WARMUP: f64 = 0.2;
-/// Seconds that all visits of a round may spend on connecting and closing: who holds thousands is visited once.
-const VISITING_MAX: f64 = 8.0;
+/// Loads that take longer than this to connect and close are visited once in a round.
+const QUICK: f64 = 2.0;
 /// What the generator's own lateness would spoil is no subject here, so it does not end a run as INVALID.
 const PATIENT: &str = "--slip-max 1h --lag-max 1h --cpu-max 100";
 
@@ -249,9 +249,8 @@ impl Load {
 
     /// How often each server is measured in a round: as often as is asked for, where that is not mostly connecting. What a
     /// server keeps in memory is only to be told of a fresh one.
-    pub fn visits(&self, most: u64) -> u64 {
-        let most = if self.is_memory() { 1 } else { most };
-        most.min((VISITING_MAX / self.seconds) as u64).max(1)
+    pub fn visits(&self, wanted: u64) -> u64 {
+        if self.is_memory() || self.seconds > QUICK { 1 } else { wanted }
     }
 
     /// About so many seconds for one measurement.
@@ -297,6 +296,15 @@ mod tests {
             assert!(parsed.is_ok(), "{}: {}", load.name, parsed.unwrap_err());
             assert!(!load.words.contains("  ") && (2.0..60.0).contains(&load.lasts(2.0)), "{}", load.name);
             assert_eq!(LOADS.iter().filter(|other| other.name == load.name).count(), 1);
+        }
+    }
+
+    #[test]
+    fn only_what_connects_quickly_is_visited_often() {
+        for (name, visits) in
+            [("echo-100x1x20", 30), ("handshake", 30), ("echo-10kx1x20", 1), ("memory-kept", 1)]
+        {
+            assert_eq!(named(&[name.to_string()]).unwrap()[0].visits(30), visits, "{name}");
         }
     }
 

@@ -83,11 +83,12 @@ fn value(turns: &[Turn]) -> Option<f64> {
     median(&mut turns.iter().filter_map(|turn| Some(turn.measured.as_ref().ok()?.value)).collect::<Vec<_>>())
 }
 
-/// The median of the ratios to the raw loop next to each turn.
+/// The median of the ratios to the raw loop next to each turn; no number where one of them has none, as of nothing to nothing.
 fn over_raw(turns: &[Turn]) -> Option<f64> {
-    let ratio =
-        |turn: &Turn| Some(turn.measured.as_ref().ok()?.value / turn.beside.filter(|raw| *raw > 0.0)?);
-    median(&mut turns.iter().filter_map(ratio).collect::<Vec<_>>())
+    let pairs = turns.iter().filter_map(|turn| Some((turn.measured.as_ref().ok()?.value, turn.beside?)));
+    let ratios = pairs.map(|(value, raw)| if value > 0.0 && raw > 0.0 { value / raw } else { f64::NAN });
+    let mut ratios: Vec<f64> = ratios.collect();
+    if ratios.iter().any(|ratio| ratio.is_nan()) { Some(f64::NAN) } else { median(&mut ratios) }
 }
 
 /// Both in units of the raw loop next to each, which takes the machine's state of the moment out; without it, as they are.

@@ -164,9 +164,9 @@ pub struct Lane<'a> {
     tell: &'a dyn Fn(Told),
     next_beat: u64,
     next_report: u64,
-    /// Steps heard, and how many of them the last report knew of.
+    /// Steps heard, and how many had been when it was last told that all is done.
     steps_heard: u64,
-    steps_told: u64,
+    steps_done: u64,
     /// What of the loop's own counters is in the book.
     told: [u64; COUNTERS.len()],
     finish_at: Option<u64>,
@@ -227,7 +227,7 @@ impl<'a> Lane<'a> {
             next_beat: now + BEAT,
             next_report: now + REPORT,
             steps_heard: 0,
-            steps_told: 0,
+            steps_done: 0,
             told: [0; COUNTERS.len()],
             finish_at: None,
         })
@@ -287,16 +287,21 @@ impl<'a> Lane<'a> {
             }
             play.beat(desk, &mut cx, now);
         }
-        if now >= self.next_report || self.has_done() {
+        // A run waits for that.
+        let done = self.steps_done != self.steps_heard && self.has_done();
+        if done {
+            self.steps_done = self.steps_heard;
+        }
+        if done || now >= self.next_report {
             self.next_report = now + REPORT;
             self.report(now);
         }
     }
 
-    /// True when what the last step asked for is done and nobody has been told: a run waits for that.
+    /// True when what the last step asked for is done. Of several lanes none knows what another has sent to its listeners.
     fn has_done(&self) -> bool {
         let App { desk, play, load } = &self.app;
-        self.steps_told != self.steps_heard
+        !(self.setup.lanes > 1 && matches!(self.setup.role, Role::Fanout(_)))
             && load.is_none()
             && desk.peers.dialing() == 0
             && desk.peers.to_dial() == 0
@@ -376,7 +381,6 @@ impl<'a> Lane<'a> {
         for publish in desk.publishes.drain(..) {
             (self.tell)(Told::Publish(Box::new(publish)));
         }
-        self.steps_told = self.steps_heard;
         (self.tell)(Told::Report(Box::new(Report {
             lane: self.lane,
             at: now,

@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::{io, thread};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -32,6 +33,8 @@ pub struct Signals {
     /// Readable when one has come.
     bell: UnixStream,
     ending: bool,
+    /// The thread that reads certificates, one at a time.
+    reading: Option<JoinHandle<()>>,
 }
 
 impl Signals {
@@ -53,19 +56,20 @@ impl Signals {
         if source.is_some() {
             heed(SIGHUP, &renew).map_err(refused)?;
         }
-        Ok(Signals { handle, source, end, renew, bell, ending: false })
+        Ok(Signals { handle, source, end, renew, bell, ending: false, reading: None })
     }
 
     /// Does what the signals ask for that have come since the last time; `open` tells the number of connections.
     pub fn obey(&mut self, open: impl FnOnce() -> u64) {
+        // First the bell, then the flags: one that comes between is obeyed now, and rings for nothing later.
+        self.hush();
         if self.renew.swap(false, Ordering::Relaxed) {
-            self.hush();
             self.renew();
         }
+        // Two of them in one turn are one, as a terminal and timeout(1) send both to a process and to its group.
         if !self.end.swap(false, Ordering::Relaxed) {
             return;
         }
-        self.hush();
         if self.ending {
             complain(NAME, "stopped at once; connections still open were cut");
             std::process::exit(CUT);
@@ -83,11 +87,17 @@ impl Signals {
     }
 
     /// Reads the certificates again, on a thread of its own: files may be slow.
-    fn renew(&self) {
+    fn renew(&mut self) {
+        if self.reading.as_ref().is_some_and(|reading| !reading.is_finished()) {
+            return complain(NAME, "certificates are still being read; signal again when they have been");
+        }
         let (handle, source) = (self.handle.clone(), self.source.clone());
         let reading = thread::Builder::new().name("certificates".into());
-        if let Err(error) = reading.spawn(move || reload(&handle, source.as_ref())) {
-            complain(NAME, format!("certificates stay as they are: no thread to read them: {error}"));
+        match reading.spawn(move || reload(&handle, source.as_ref())) {
+            Ok(reading) => self.reading = Some(reading),
+            Err(error) => {
+                complain(NAME, format!("certificates stay as they are: no thread to read them: {error}"))
+            }
         }
     }
 }
