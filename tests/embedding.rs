@@ -492,12 +492,6 @@ fn a_descriptor_ends_a_wait() {
 fn a_run_ends_when_somebody_wakes_it() {
     use std::io::Write;
     use std::os::fd::AsFd;
-    struct Echo;
-    impl Handler for Echo {
-        fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, msg: Message<'_>) {
-            cx.send(conn, msg);
-        }
-    }
     let mut server = Server::bind("127.0.0.1:0", Config::default()).unwrap();
     let (address, handle) = (server.local_addr().unwrap(), server.handle());
     let (bell, mut button) = std::io::pipe().unwrap();
@@ -511,11 +505,12 @@ fn a_run_ends_when_somebody_wakes_it() {
         button.write_all(b"!").unwrap();
         (peer, button)
     });
-    assert_eq!(server.run_until_woken(&mut Echo).unwrap(), Turn::Running);
+    let mut app = Script::echo();
+    assert_eq!(server.run_until_woken(&mut app).unwrap(), Turn::Running);
     assert_eq!(server.stats().messages_in, 10);
     let (peer, _button) = talking.join().unwrap();
     drop(peer);
     handle.shutdown().unwrap();
-    let ended = std::iter::repeat_with(|| server.run_until_woken(&mut Echo).unwrap());
+    let ended = std::iter::repeat_with(|| server.run_until_woken(&mut app).unwrap());
     assert!(ended.take(3).any(|turn| matches!(turn, Turn::Stopped(_))), "an order wakes it too");
 }

@@ -24,6 +24,7 @@ use crate::conclude::save;
 use crate::interrupt;
 use crate::output::number::plain_number;
 use crate::record::{Record, Unit};
+use crate::run::READY;
 use crate::scenario;
 use crate::server::launch::{Launch, Launched};
 use crate::server::machine;
@@ -38,8 +39,6 @@ const FAILURES_MAX: usize = 2;
 /// Ports for the servers: each is used once before the first comes again, and none is one that the kernel gives to
 /// connections (ip(7): from 32,768 on), so nothing waits for the last one's TIME_WAIT.
 const PORTS: std::ops::Range<u16> = 21_000..29_000;
-/// For a server to listen.
-const READY: Duration = Duration::from_secs(15);
 /// Longest reason that is kept.
 const REASON_MAX: usize = 200;
 /// What must be zero in a run that is to be believed.
@@ -145,7 +144,7 @@ impl<'a> Bench<'a> {
         let raw = there.iter().copied().find(|at| rows[*at].kind == Kind::Raw);
         let runs = tally::groups(0, &there, raw).concat().len();
         let lasts = |load: &&Load| load.lasts(args.duration.as_secs_f64()) * load.visits(args.visits) as f64;
-        let round: f64 = loads.iter().copied().map(|load| lasts(&load)).sum();
+        let round: f64 = loads.iter().map(lasts).sum();
         let all = round * runs as f64 * args.rounds as f64;
         complain(
             "loadtest",
@@ -188,6 +187,7 @@ impl<'a> Bench<'a> {
         for visit in 0..self.loads[load].visits(self.args.visits) {
             let mut taken = Vec::new();
             for (row, server) in &order {
+                self.progress.done += self.loads[load].lasts(self.args.duration.as_secs_f64());
                 // It is told once that there is none.
                 if server.is_err() && visit > 0 {
                     continue;
@@ -198,7 +198,6 @@ impl<'a> Bench<'a> {
                 if interrupt::check().is_err() {
                     return false;
                 }
-                self.progress.done += self.loads[load].lasts(self.args.duration.as_secs_f64());
                 self.tell(round, load, *row, &measured);
                 taken.push((*row, measured));
             }

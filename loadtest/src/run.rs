@@ -30,7 +30,7 @@ pub const LEAD: Duration = Duration::from_millis(60);
 /// Descriptors of a worker besides its connections: pollers, timers, pipes, and what the doctor keeps free.
 const RESERVE: u64 = DESCRIPTOR_RESERVE + 48;
 /// Time for a server of ours to listen.
-const READY: Duration = Duration::from_secs(15);
+pub const READY: Duration = Duration::from_secs(15);
 /// Time in which a server that cannot share its port ends.
 const SETTLE: Duration = Duration::from_millis(300);
 /// Time for one connection, to see what the server speaks.

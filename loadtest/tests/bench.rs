@@ -62,19 +62,9 @@ fn servers_are_compared_and_everything_is_written() {
     fs::write(folder.path("BENCHMARKS.md"), format!("{before}\nold\n{after}")).unwrap();
     let (peers, out, own) = (folder.path("peers.toml"), folder.path(""), serve());
     let words = ["bench-peers", "--peers", &peers, "--tidegate", &own, "--out", &out, "--rounds", "3"];
-    let more = [
-        "--visits",
-        "2",
-        "--duration",
-        "200ms",
-        "--cells",
-        "echo-100x1x20",
-        "--server-cpu",
-        "0",
-        "--cpu",
-        "0",
-    ];
-    let ended = loadtest(&[&words[..], &more[..]].concat());
+    let more = ["--visits", "2", "--duration", "200ms", "--cells", "echo-100x1x20"];
+    let cpus = ["--server-cpu", "0", "--cpu", "0"];
+    let ended = loadtest(&[&words[..], &more[..], &cpus[..]].concat());
     assert_eq!(ended.code(), Some(0), "{ended:?}");
     assert!(ended.stderr.contains("3 servers, 1 cells, 3 rounds: about "), "{}", ended.stderr);
     assert!(ended.stderr.contains("missing is left out: there is no bin/missing"), "{}", ended.stderr);

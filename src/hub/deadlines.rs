@@ -30,6 +30,11 @@ pub(super) fn tick_of(time: Duration) -> u32 {
     ((time.as_secs() * TICKS_PER_SECOND) as u32).wrapping_add(time.subsec_nanos() / TICK_NANOS)
 }
 
+/// The first tick that does not begin before `time`.
+fn tick_from(time: Duration) -> u32 {
+    tick_of(time + (TICK - Duration::from_nanos(1)))
+}
+
 /// Pings go out together that are due within this part of their interval, so that a crowd of connections seldom wakes the
 /// loop and the peers' machine ...
 const PING_GRAIN_SHARE: u32 = 32;
@@ -38,7 +43,7 @@ const PING_GRAIN_MAX: u32 = 64;
 
 /// The number of whole ticks that cover `span`.
 fn ticks(span: Duration) -> u32 {
-    (span.as_nanos().div_ceil(TICK.as_nanos()) as u32).min(FAR)
+    tick_from(span).min(FAR)
 }
 
 /// Names a timer set by `Context::set_timer`, to cancel it.
@@ -107,7 +112,7 @@ impl fmt::Display for Report {
 impl Hub {
     /// The tick after which at least `span` has passed from now.
     fn tick_after(&self, span: Duration) -> u32 {
-        ((self.now + span).as_nanos().div_ceil(TICK.as_nanos())) as u32
+        tick_from(self.now + span)
     }
 
     /// Gives a peer that is still taking what is queued `backlog_grace` more, once; false when it has had that.
@@ -413,6 +418,9 @@ mod tests {
             [(0, 0), (9_999_999, 0), (10_000_000, 1), (999_999_999, 99), (1_000_000_000, 100)]
         {
             assert_eq!(tick_of(Duration::from_nanos(nanos)), tick, "{nanos}");
+        }
+        for (nanos, tick) in [(0, 0), (1, 1), (10_000_000, 1), (10_000_001, 2), (1_000_000_000, 100)] {
+            assert_eq!(tick_from(Duration::from_nanos(nanos)), tick, "{nanos}");
         }
         // They wrap after 497 days.
         let wrapped = Duration::from_millis(10 * ((1 << 32) + 7));

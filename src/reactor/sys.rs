@@ -124,7 +124,7 @@ impl MioIo {
         Ok(local)
     }
 
-    /// Ends waits when `fd` becomes readable. Nobody asks who woke, so all share the waker's token.
+    /// Ends waits when `fd` becomes readable. Nobody asks who of them woke, so all share the waker's token.
     #[cfg(unix)]
     pub fn wake_on(&mut self, fd: BorrowedFd<'_>) -> io::Result<()> {
         if self.wake_fds.len() >= WAKE_FDS_MAX {

@@ -190,7 +190,7 @@ mod tests {
         let raw: Rounds = vec![vec![turn(5.0, Some(5.0)), turn(7.0, Some(7.0)), turn(6.0, Some(6.0))]];
         let told = outcome("raw", &raw, &raw);
         assert_eq!((told.rounds, told.to_raw.unwrap().median), (vec![Some(6.0)], 1.0));
-        // Each beside its own raw loop: ratios of 1.2, 1.1 and 3, and no round has but one of them.
+        // The median of the ratios, 1.2, 1.1 and 3, each to the raw loop beside it; one that failed has none.
         let ours: Rounds =
             vec![vec![turn(6.0, Some(5.0)), turn(11.0, Some(10.0)), turn(3.0, Some(1.0)), failed("a")]];
         let told = outcome("ours", &ours, &ours);

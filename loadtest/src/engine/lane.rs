@@ -287,7 +287,7 @@ impl<'a> Lane<'a> {
             }
             play.beat(desk, &mut cx, now);
         }
-        // A run waits for that.
+        // A run waits to be told that what it asked for is done.
         let done = self.steps_done != self.steps_heard && self.has_done();
         if done {
             self.steps_done = self.steps_heard;

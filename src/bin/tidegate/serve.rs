@@ -59,7 +59,7 @@ pub fn serve(settings: Settings) -> Result<(), Failure> {
     let report = loop {
         match server.run_until_woken(&mut *app).map_err(|error| explain(&error))? {
             Turn::Stopped(report) => break report,
-            _ => signals.obey(|| server.stats().open),
+            Turn::Running => signals.obey(|| server.stats().open),
         }
     };
     failure::print(&format!("{report}\n"))
