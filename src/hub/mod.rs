@@ -14,6 +14,7 @@ mod deflate;
 pub mod exchange;
 pub mod handler;
 pub mod http;
+mod incoming;
 mod invariants;
 mod marks;
 pub mod outgoing;
@@ -42,20 +43,17 @@ use self::outgoing::Sent;
 use self::stats::Stats;
 use self::topics::Topics;
 use crate::conn::closed::{By, Cause, Closed};
-use crate::conn::cork::{Cork, HEADROOM};
+use crate::conn::cork::Cork;
 #[cfg(feature = "deflate")]
 use crate::conn::deflate::Codecs;
-use crate::conn::message::{Message, Part};
 use crate::conn::outbox::Ledger;
 use crate::conn::phase::{Phase, Trigger};
-use crate::conn::{Connection, Event, Flags, Loan, Received};
+use crate::conn::{Connection, Flags, Loan, Received};
 use crate::ground::id::ConnId;
-use crate::ground::input::Input;
 use crate::ground::limits::Limits;
 use crate::ground::rng::Rng;
 use crate::ground::wheel::{Link, Wheel};
 use crate::wire::close;
-use crate::wire::head::HeadError;
 
 /// Header fields for which there is room on the stack.
 pub const HEADERS_ROOM: usize = 128;
@@ -286,138 +284,6 @@ impl Hub {
         self.memory.set(self.memory.get() + conn.charge() - charge);
         self.stats.queued_bytes = self.stats.queued_bytes + conn.backlog() as u64 - backlog as u64;
         result
-    }
-
-    /// Bytes came from a peer, the last that the kernel held if `drained`: makes events of them and calls the
-    /// application.
-    pub fn received(&mut self, index: u32, bytes: &mut [u8], drained: bool, app: &mut dyn Handler) {
-        self.note_received(index, bytes.len(), drained);
-        self.feed(index, bytes, app);
-    }
-
-    /// The same for bytes that lie in the loop's read buffer behind its headroom, in which they stay until what they are
-    /// answered with has been written, or copied.
-    pub fn received_lent(&mut self, index: u32, buffer: &mut [u8], drained: bool, app: &mut dyn Handler) {
-        self.cork.lend(buffer);
-        self.received(index, &mut buffer[HEADROOM..], drained, app);
-        self.cork.end_lending(buffer);
-    }
-
-    fn note_received(&mut self, index: u32, len: usize, drained: bool) {
-        let slot = &mut self.slots.0[index as usize];
-        // The stream's end may lie behind them.
-        if drained && !slot.marks.has(Marks::READ_CLOSED) {
-            slot.marks.set(Marks::READABLE, false);
-        }
-        slot.conn.last_seen = self.tick;
-        slot.conn.flags.set(Flags::PINGED, false);
-        self.stats.bytes_in += len as u64;
-    }
-
-    /// Goes on with what was kept while a request was with the application, the backlog was high, or reading was paused.
-    pub fn feed_kept(&mut self, index: u32, app: &mut dyn Handler) {
-        if self.kept_is_due(index)
-            && let Some(mut kept) = self.with(index, |conn, _| conn.take_kept())
-        {
-            self.feed(index, &mut kept, app);
-        }
-    }
-
-    fn kept_is_due(&self, index: u32) -> bool {
-        let conn = &self.slots.0[index as usize].conn;
-        conn.kept() > 0 && conn.phase != Phase::Reply && !conn.flags.has(Flags::HIGH | Flags::PAUSED)
-    }
-
-    fn feed(&mut self, index: u32, bytes: &mut [u8], app: &mut dyn Handler) {
-        let mut input = Input::new(bytes);
-        // Whole messages come first: they need no room.
-        while !self.feed_whole(index, &mut input, app) {
-            self.make_room(index, input.len());
-            let Some(event) = self.with(index, |conn, loan| conn.next_event(&mut input, loan)) else {
-                #[cfg(feature = "deflate")]
-                if self.slots.0[index as usize].conn.put_off() > 0 {
-                    self.stats.budget_inflate += 1;
-                    self.resume(index);
-                }
-                return;
-            };
-            self.dispatch(index, event, app);
-        }
-    }
-
-    /// Takes whole messages as long as one comes after the other; true when that was all.
-    #[inline]
-    fn feed_whole(&mut self, index: u32, input: &mut Input<'_>, app: &mut dyn Handler) -> bool {
-        loop {
-            let slot = &self.slots.0[index as usize];
-            let Some(whole) = slot.conn.next_whole(input, &self.limits) else { return false };
-            let parts = slot.conn.flags.has(Flags::PARTS);
-            let id = ConnId { index, generation: slot.generation };
-            self.scope = slot.scope;
-            match whole {
-                Ok(message) if parts => {
-                    let (kind, bytes) = (message.kind(), message.as_bytes());
-                    self.deliver_part(id, Part { kind, bytes, first: true, last: true }, app);
-                }
-                Ok(message) => self.deliver(id, message, app),
-                Err(error) => {
-                    let event = self.with(index, |conn, loan| conn.violate(error, loan));
-                    self.dispatch(index, event, app);
-                }
-            }
-            if input.is_empty() {
-                return true;
-            }
-        }
-    }
-
-    fn deliver(&mut self, id: ConnId, message: Message<'_>, app: &mut dyn Handler) {
-        self.stats.messages_in += 1;
-        app.on_message(&mut Context::new(self), id, message);
-    }
-
-    fn deliver_part(&mut self, id: ConnId, part: Part<'_>, app: &mut dyn Handler) {
-        self.stats.parts_in += 1;
-        self.stats.messages_in += u64::from(part.last);
-        app.on_part(&mut Context::new(self), id, part);
-    }
-
-    fn dispatch(&mut self, index: u32, event: Event<'_>, app: &mut dyn Handler) {
-        let id = self.id(index);
-        self.scope = self.slots.0[index as usize].scope;
-        match event {
-            Event::Message(message) => self.deliver(id, message, app),
-            Event::Part(part) => self.deliver_part(id, part, app),
-            #[cfg(feature = "deflate")]
-            Event::Inflated(kind, bytes, first, last) => {
-                self.deliver_part(id, Part { kind, bytes: &bytes, first, last }, app);
-            }
-            Event::Ping => {
-                self.stats.pings_in += 1;
-                self.settle(index);
-            }
-            Event::Pong => self.stats.pongs_in += 1,
-            Event::Close(code, reason) => {
-                let closed = Closed::with(By::Peer, Cause::Close, code, &reason);
-                self.ending(index, closed);
-            }
-            Event::Violation(error) => {
-                let closed =
-                    Closed::with(By::Server, Cause::Protocol(error), Some(error.close_code()), error.text());
-                self.ending(index, closed);
-            }
-            Event::Head(head) => self.judge(index, head, app),
-            Event::Request { head, body } => self.judge_whole(index, &head, &body, app),
-            Event::BadHead(error) => {
-                if error == HeadError::TlsOnPlainPort {
-                    self.stats.tls_on_plain_port += 1;
-                }
-                self.reject(index, error.status(), error.to_string().into(), Cause::BadHead(error));
-            }
-            Event::BadBody(error) => {
-                self.reject(index, error.status(), error.to_string().into(), Cause::BadBody(error));
-            }
-        }
     }
 
     /// The peer's stream is over.
