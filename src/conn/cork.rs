@@ -21,8 +21,13 @@ const LENT_MAX: usize = (SLICES - 1) / 2;
 
 /// Room for a frame of up to 125 bytes.
 const SHORT_ROOM: usize = 2 + CONTROL_MAX;
-/// Room for a frame of up to 32 bytes.
-const SHORT_PLACE: usize = 2 + 32;
+/// The longest payload that [`Cork::append_short`] takes.
+pub const SHORT: usize = 32;
+/// Room for a frame of that.
+const SHORT_PLACE: usize = 2 + SHORT;
+/// Places are made for so many bytes at once.
+const PLACES: usize = 1024;
+const _: () = assert!(PLACES >= SHORT_ROOM);
 
 /// A frame in the read buffer, and before which of the cork's own bytes it comes.
 #[derive(Debug)]
@@ -35,7 +40,10 @@ struct Lent {
 /// The write buffer. See the module's text.
 #[derive(Debug, Default)]
 pub struct Cork {
+    /// The first `end` of them are gathered. Those behind are places into which a short frame is written in steps of a fixed
+    /// size, without the checks and the call by which a vector grows.
     own: Vec<u8>,
+    end: usize,
     lent: Vec<Lent>,
     /// Bytes of these frames, headers included.
     lent_len: usize,
@@ -75,7 +83,7 @@ impl Cork {
     /// Bytes gathered.
     #[inline]
     pub fn len(&self) -> usize {
-        self.own.len() + self.lent_len
+        self.end + self.lent_len
     }
 
     /// True when there are none.
@@ -94,31 +102,46 @@ impl Cork {
         self.lent_len > 0
     }
 
-    /// The cork's own bytes, to append to.
+    /// Lets `write` append to the cork's own bytes.
     #[inline]
-    pub fn own(&mut self) -> &mut Vec<u8> {
-        &mut self.own
+    pub fn append(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        self.own.truncate(self.end);
+        write(&mut self.own);
+        self.end = self.own.len();
     }
 
-    /// Appends a whole frame of up to 125 bytes, as most are, to others that are the cork's own; false where it is longer, or
-    /// there might be no room.
+    /// Appends a whole frame with a payload of up to [`SHORT`] bytes, as many are, to others that are the cork's own; false
+    /// where it is longer, or no place has been made for it.
     #[inline]
     pub fn append_short(&mut self, fin: bool, opcode: Opcode, payload: &[u8]) -> bool {
-        let (out, len) = (&mut self.own, payload.len());
-        if len > CONTROL_MAX || self.lent_len > 0 || out.capacity() - out.len() < SHORT_ROOM {
+        if self.lent_len > 0 || payload.len() > SHORT {
             return false;
         }
-        let first = u8::from(fin) << 7 | opcode as u8;
-        if len > SHORT_PLACE - 2 {
-            out.extend_from_slice(&[first, len as u8]);
-            out.extend_from_slice(payload);
-            return true;
-        }
-        let mut place = [0; SHORT_PLACE];
-        let end = out.len() + write_short(&mut place, first, payload);
-        out.extend_from_slice(&place);
-        out.truncate(end);
+        let place = self.own.get_mut(self.end..).and_then(|places| places.first_chunk_mut());
+        let Some(place) = place else { return false };
+        self.end += write_short(place, u8::from(fin) << 7 | opcode as u8, payload);
         true
+    }
+
+    /// The same for one of up to 125 bytes; false where it is longer, or there might be no room.
+    pub fn append_control(&mut self, fin: bool, opcode: Opcode, payload: &[u8]) -> bool {
+        let fits = payload.len() <= CONTROL_MAX && self.lent_len == 0 && self.make_places();
+        if fits {
+            let place = &mut self.own[self.end..][..2 + payload.len()];
+            place[..2].copy_from_slice(&[u8::from(fin) << 7 | opcode as u8, payload.len() as u8]);
+            place[2..].copy_from_slice(payload);
+            self.end += place.len();
+        }
+        fits
+    }
+
+    /// Makes places for one more short frame and for others behind it, in the room that there is; false where that is too
+    /// little for one.
+    fn make_places(&mut self) -> bool {
+        if self.own.len() - self.end < SHORT_ROOM {
+            self.own.resize(self.own.capacity().min(self.end + PLACES), 0);
+        }
+        self.own.len() - self.end >= SHORT_ROOM
     }
 
     /// Appends a frame without copying its payload, where that is long, lies in the read buffer and has room for the header
@@ -139,7 +162,7 @@ impl Cork {
         if room {
             let frame = start - header.1..start + payload.len();
             self.lent_len += frame.len();
-            self.lent.push(Lent { frame, header, before: self.own.len() });
+            self.lent.push(Lent { frame, header, before: self.end });
         }
         room
     }
@@ -148,8 +171,8 @@ impl Cork {
     #[inline]
     pub fn plain<'a>(&'a self, buffer: &'a [u8]) -> Option<&'a [u8]> {
         match &self.lent[..] {
-            [] => Some(&self.own[self.sent..]),
-            [lent] if self.own.is_empty() => Some(&buffer[lent.frame.clone()][self.sent..]),
+            [] => Some(&self.own[self.sent..self.end]),
+            [lent] if self.end == 0 => Some(&buffer[lent.frame.clone()][self.sent..]),
             _ => None,
         }
     }
@@ -178,7 +201,7 @@ impl Cork {
             [own, &buffer[lent.frame.clone()]]
         });
         let mut sent = self.sent;
-        both.chain(std::iter::once(&self.own[last..])).map(move |piece| {
+        both.chain(std::iter::once(&self.own[last..self.end])).map(move |piece| {
             let skip = sent.min(piece.len());
             sent -= skip;
             &piece[skip..]
@@ -211,7 +234,7 @@ impl Cork {
     /// Forgets everything.
     #[inline]
     pub fn clear(&mut self) {
-        self.own.clear();
+        self.end = 0;
         self.sent = 0;
         if self.has_lent() {
             self.lent.clear();
@@ -220,8 +243,9 @@ impl Cork {
     }
 }
 
-/// Writes a frame of up to 32 bytes of payload to the beginning of `place`, in steps of a fixed size, each of which is an
-/// instruction or two where a call would be twenty; a payload's last step covers bytes once more. Returns the frame's length.
+/// Writes a frame with a payload of up to [`SHORT`] bytes to the beginning of `place`, in steps of a fixed size, each of
+/// which is an instruction or two where a call would be twenty; a payload's last step covers bytes once more. Returns the
+/// frame's length.
 #[inline(always)]
 fn write_short(place: &mut [u8; SHORT_PLACE], first: u8, payload: &[u8]) -> usize {
     let len = payload.len();
@@ -233,8 +257,13 @@ fn write_short(place: &mut [u8; SHORT_PLACE], first: u8, payload: &[u8]) -> usiz
     } else if let (Some(first), Some(last)) = (payload.first_chunk::<8>(), payload.last_chunk::<8>()) {
         place[2..10].copy_from_slice(first);
         place[len - 6..][..8].copy_from_slice(last);
-    } else {
-        place[2..].iter_mut().zip(payload).for_each(|(place, byte)| *place = *byte);
+    } else if let (Some(first), Some(last)) = (payload.first_chunk::<4>(), payload.last_chunk::<4>()) {
+        place[2..6].copy_from_slice(first);
+        place[len - 2..][..4].copy_from_slice(last);
+    } else if let (Some(first), Some(middle), Some(last)) =
+        (payload.first(), payload.get(len / 2), payload.last())
+    {
+        (place[2], place[2 + len / 2], place[1 + len]) = (*first, *middle, *last);
     }
     2 + len
 }
@@ -266,11 +295,11 @@ mod tests {
         let (first, second) = (buffer[first].to_vec(), buffer[second].to_vec());
         let mut cork = Cork::with_capacity(64);
         cork.lend(&buffer);
-        cork.own().extend_from_slice(b"one");
+        cork.append(|out| out.extend_from_slice(b"one"));
         for payload in [&buffer[HEADROOM..][..LENT_MIN], &buffer[HEADROOM + LENT_MIN + 8..]] {
             assert!(cork.append_lent(header(payload), payload));
         }
-        cork.own().extend_from_slice(b"two");
+        cork.append(|out| out.extend_from_slice(b"two"));
         cork.end_lending(&mut buffer);
         let expected = [b"one", &framed(&first)[..], &framed(&second), b"two"].concat();
         (cork, buffer, expected)
@@ -301,21 +330,27 @@ mod tests {
             let payload: Vec<u8> = (0..len).map(|i| i as u8).collect();
             for (fin, opcode) in [(true, Opcode::Text), (false, Opcode::Binary), (true, Opcode::Continuation)]
             {
-                let mut cork = Cork::with_capacity(200);
-                cork.own().extend_from_slice(b"before");
+                let mut cork = Cork::with_capacity(400);
+                cork.append(|out| out.extend_from_slice(b"before"));
                 let mut expected = b"before".to_vec();
-                let short = cork.append_short(fin, opcode, &payload);
+                assert!(!cork.append_short(fin, opcode, &payload), "no place has been made");
+                let short = cork.append_control(fin, opcode, &payload);
                 assert_eq!(short, len <= CONTROL_MAX, "{len}");
                 if short {
                     frame::append(&mut expected, fin, opcode, &payload, None);
                 }
-                let room = 200 + HEADER_MAX;
+                let shorter = cork.append_short(fin, opcode, &payload);
+                assert_eq!(shorter, short && len <= SHORT, "{len}");
+                if shorter {
+                    frame::append(&mut expected, fin, opcode, &payload, None);
+                }
+                let room = 400 + HEADER_MAX;
                 assert_eq!((cork.plain(&[]), cork.own.capacity()), (Some(&expected[..]), room), "{len}");
             }
         }
         let mut full = Cork::with_capacity(SHORT_ROOM + 1 - HEADER_MAX);
-        full.own().extend_from_slice(b"xx");
-        assert!(!full.append_short(true, Opcode::Text, b"no room"));
+        full.append(|out| out.extend_from_slice(b"xx"));
+        assert!(!full.append_control(true, Opcode::Text, b"no room"));
     }
 
     #[test]
@@ -325,7 +360,7 @@ mod tests {
         cork.lend(&buffer);
         let mut lent = 0;
         for frame in buffer[HEADROOM..].chunks_exact(LENT_MIN + 8) {
-            cork.own().push(0);
+            cork.append(|out| out.push(0));
             lent += usize::from(cork.append_lent(header(&frame[8..]), &frame[8..]));
         }
         assert_eq!(lent, LENT_MAX);

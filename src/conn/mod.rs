@@ -385,34 +385,49 @@ impl Connection {
         }
     }
 
-    /// The next message of `input`, where it lies there whole and nothing stands in its way. So do most: nothing is kept,
-    /// nothing allocated, and no sum changes. `None`, and nothing taken, for everything else, good or bad.
+    /// True for an open WebSocket of which nothing incomplete is kept: without more input nothing comes of it.
+    #[inline]
+    pub fn is_between_messages(&self) -> bool {
+        self.phase == Phase::Open && self.received.is_none()
+    }
+
+    /// Kind and bytes of the next message of `input`, where it lies there whole and nothing stands in its way. So do most:
+    /// nothing is kept, nothing allocated, and no sum changes. `None`, and nothing taken, for everything else, good or bad.
+    /// `short_fit`: no limit keeps a message of up to 125 bytes from coming whole.
+    #[inline]
     pub fn next_whole<'b>(
         &self,
         input: &mut Input<'b>,
         limits: &Limits,
-    ) -> Option<Result<Message<'b>, ProtocolError>> {
-        let plain = self.phase == Phase::Open
-            && self.received.is_none()
-            && !self.flags.has(Flags::HIGH | Flags::PAUSED);
-        if !plain {
+        short_fit: bool,
+    ) -> Option<Result<(Kind, &'b [u8]), ProtocolError>> {
+        if !self.is_between_messages() {
             return None;
         }
-        if self.reading() == Role::Server
-            && self.longest(limits) >= frame::CONTROL_MAX as u64
-            && let Some((opcode, payload, ascii)) = frame::take_short(input)
-        {
-            return Some(whole(opcode, payload, ascii));
-        }
-        let (opcode, payload) = frame::take_whole(input, self.reading(), self.longest(limits))?;
-        Some(whole(opcode, payload, false))
+        let server = short_fit && !self.flags.has(Flags::HIGH | Flags::PAUSED | Flags::CLIENT);
+        let short = if server { frame::take_short(input) } else { None };
+        let (opcode, payload, ascii) = match short {
+            Some(short) => short,
+            None => self.next_less_short(input, limits)?,
+        };
+        let kind = if opcode == Opcode::Text { Kind::Text } else { Kind::Binary };
+        let good = kind == Kind::Binary || ascii || utf8::is_text(payload);
+        Some(if good { Ok((kind, payload)) } else { Err(ProtocolError::BadText) })
     }
 
-    /// The longest message that one frame may be.
-    #[inline]
-    fn longest(&self, limits: &Limits) -> u64 {
+    #[inline(never)]
+    fn next_less_short<'b>(
+        &self,
+        input: &mut Input<'b>,
+        limits: &Limits,
+    ) -> Option<(Opcode, &'b mut [u8], bool)> {
+        if self.flags.has(Flags::HIGH | Flags::PAUSED) {
+            return None;
+        }
         let parts = self.flags.has(Flags::PARTS);
-        limits.frame_max.min(if parts { limits.streamed_message_max } else { limits.message_max as u64 })
+        let most = if parts { limits.streamed_message_max } else { limits.message_max as u64 };
+        let (opcode, payload) = frame::take_whole(input, self.reading(), limits.frame_max.min(most))?;
+        Some((opcode, payload, false))
     }
 
     fn next_arrival<'b>(&mut self, input: &mut Input<'b>, loan: &mut Loan<'_>) -> Option<Event<'b>> {
@@ -562,7 +577,7 @@ impl Connection {
     pub fn write(&mut self, loan: &mut Loan<'_>, len: usize, append: impl FnOnce(&mut Vec<u8>)) {
         match &mut loan.cork {
             Some(cork) if self.outbox.is_none() && cork.len() + len < loan.limits.cork_bytes => {
-                append(cork.own())
+                cork.append(append);
             }
             _ => self.outbox.get_or_insert_default().append(append),
         }
@@ -574,7 +589,7 @@ impl Connection {
         let key = self.key(loan.rng);
         match &mut loan.cork {
             Some(cork) if self.outbox.is_none() && cork.len() + payload.len() < loan.limits.cork_bytes => {
-                frame::append(cork.own(), true, opcode, payload, key);
+                cork.append(|out| frame::append(out, true, opcode, payload, key));
             }
             // Also where the loop's write buffer is full: as ordinary data it would come behind a later one.
             _ => {
@@ -664,16 +679,6 @@ impl Connection {
             outbox.append_shared(frame, tag);
         }
     }
-}
-
-/// A message that has come in one frame; its text is good where it is known to be ASCII, else looked at.
-#[inline]
-fn whole(opcode: Opcode, payload: &[u8], ascii: bool) -> Result<Message<'_>, ProtocolError> {
-    let kind = if opcode == Opcode::Text { Kind::Text } else { Kind::Binary };
-    if kind == Kind::Text && !ascii && !utf8::is_text(payload) {
-        return Err(ProtocolError::BadText);
-    }
-    Ok(Message { payload: Cow::Borrowed(payload), ..Message::of(kind) })
 }
 
 /// The head's share of the limits.

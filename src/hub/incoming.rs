@@ -3,11 +3,14 @@
 //! Refuses to know sockets. Invariants: a peer's bytes are looked at in the order in which they came, whether at once or when
 //! they are no longer to wait; the application is called for one event at a time, with nothing of the hub borrowed.
 
+use std::borrow::Cow;
+
 use super::Hub;
 use super::handler::Handler;
 use super::{Context, Marks};
 use crate::conn::closed::{By, Cause, Closed};
 use crate::conn::cork::HEADROOM;
+use crate::conn::error::ProtocolError;
 use crate::conn::message::{Message, Part};
 use crate::conn::phase::Phase;
 use crate::conn::{Event, Flags};
@@ -56,12 +59,35 @@ impl Hub {
         conn.kept() > 0 && conn.phase != Phase::Reply && !conn.flags.has(Flags::HIGH | Flags::PAUSED)
     }
 
+    #[inline]
     pub(super) fn feed(&mut self, index: u32, bytes: &mut [u8], app: &mut dyn Handler) {
         let mut input = Input::new(bytes);
         // Whole messages come first: they need no room.
-        while !self.feed_whole(index, &mut input, app) {
-            self.make_room(index, input.len());
-            let Some(event) = self.with(index, |conn, loan| conn.next_event(&mut input, loan)) else {
+        match self.feed_whole(index, &mut input, app) {
+            Ok(true) => {}
+            other => self.feed_pieces(index, input, other, app),
+        }
+    }
+
+    /// Goes on where [`Hub::feed_whole`] has not taken all.
+    #[inline(never)]
+    fn feed_pieces(
+        &mut self,
+        index: u32,
+        mut input: Input<'_>,
+        mut whole: Result<bool, ProtocolError>,
+        app: &mut dyn Handler,
+    ) {
+        loop {
+            let event = match whole {
+                Ok(true) => return,
+                Ok(false) => {
+                    self.make_room(index, input.len());
+                    self.with(index, |conn, loan| conn.next_event(&mut input, loan))
+                }
+                Err(error) => Some(self.with(index, |conn, loan| conn.violate(error, loan))),
+            };
+            let Some(event) = event else {
                 #[cfg(feature = "deflate")]
                 if self.slots.0[index as usize].conn.put_off() > 0 {
                     self.stats.budget_inflate += 1;
@@ -70,31 +96,34 @@ impl Hub {
                 return;
             };
             self.dispatch(index, event, app);
+            whole = self.feed_whole(index, &mut input, app);
         }
     }
 
-    /// Takes whole messages as long as one comes after the other; true when that was all.
-    #[inline]
-    fn feed_whole(&mut self, index: u32, input: &mut Input<'_>, app: &mut dyn Handler) -> bool {
+    /// Takes whole messages as long as one comes after the other; true when that was all. A function of its own, so that
+    /// what seldom comes does not take its registers.
+    #[inline(never)]
+    fn feed_whole(
+        &mut self,
+        index: u32,
+        input: &mut Input<'_>,
+        app: &mut dyn Handler,
+    ) -> Result<bool, ProtocolError> {
         loop {
             let slot = &self.slots.0[index as usize];
-            let Some(whole) = slot.conn.next_whole(input, &self.limits) else { return false };
-            let parts = slot.conn.flags.has(Flags::PARTS);
+            let Some(whole) = slot.conn.next_whole(input, &self.limits, self.short_fit) else {
+                return Ok(input.is_empty() && slot.conn.is_between_messages());
+            };
+            let (kind, bytes) = whole?;
             let id = ConnId { index, generation: slot.generation };
             self.scope = slot.scope;
-            match whole {
-                Ok(message) if parts => {
-                    let (kind, bytes) = (message.kind(), message.as_bytes());
-                    self.deliver_part(id, Part { kind, bytes, first: true, last: true }, app);
-                }
-                Ok(message) => self.deliver(id, message, app),
-                Err(error) => {
-                    let event = self.with(index, |conn, loan| conn.violate(error, loan));
-                    self.dispatch(index, event, app);
-                }
+            if slot.conn.flags.has(Flags::PARTS) {
+                self.deliver_part(id, Part { kind, bytes, first: true, last: true }, app);
+            } else {
+                self.deliver(id, Message { payload: Cow::Borrowed(bytes), ..Message::of(kind) }, app);
             }
             if input.is_empty() {
-                return true;
+                return Ok(true);
             }
         }
     }

@@ -53,7 +53,7 @@ use crate::ground::id::ConnId;
 use crate::ground::limits::Limits;
 use crate::ground::rng::Rng;
 use crate::ground::wheel::{Link, Wheel};
-use crate::wire::close;
+use crate::wire::{close, frame};
 
 /// Header fields for which there is room on the stack.
 pub const HEADERS_ROOM: usize = 128;
@@ -143,6 +143,8 @@ pub struct Hub {
     /// The longest payload of a frame, and the longest that is copied there: moving a longer one is better.
     frame_max: usize,
     reply_max: usize,
+    /// A message of up to 125 bytes may come whole, however it is taken.
+    short_fit: bool,
     /// Connections with unread bytes that may be read.
     ready: Vec<u32>,
     /// Room for the next such list.
@@ -172,6 +174,8 @@ impl Hub {
             cork: Cork::with_capacity(limits.cork_bytes),
             frame_max: outgoing::frame_max(&limits),
             reply_max: outgoing::frame_max(&limits).min(limits.cork_bytes / 2),
+            short_fit: frame::CONTROL_MAX as u64
+                <= limits.frame_max.min(limits.streamed_message_max).min(limits.message_max as u64),
             #[cfg(feature = "deflate")]
             codecs: Codecs::new(&limits),
             limits,

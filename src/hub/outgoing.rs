@@ -3,12 +3,14 @@
 //! Refuses to know sockets. Invariants: no backlog is above `backlog_max` and no sum above `memory_max` when a call
 //! returns; whoever has unsent bytes is on the dirty list or waits for the kernel; a frame for many is encoded once.
 
+use std::borrow::Cow;
 use std::io::IoSlice;
 
 use super::handler::Handler;
 use super::topics::Policy;
 use super::{Context, Hub, Marks, NOBODY};
 use crate::conn::closed::{By, Cause, Closed};
+use crate::conn::cork::SHORT;
 #[cfg(feature = "deflate")]
 use crate::conn::deflate::{VARIANTS, packed_fragments};
 use crate::conn::incoming::GROWTH;
@@ -54,14 +56,20 @@ pub(super) fn frame_max(limits: &Limits) -> usize {
 impl Hub {
     #[inline]
     pub(super) fn send(&mut self, id: ConnId, message: Message<'_>) -> Sent {
+        // What is owned is given back, which is a call; so is whatever else may be.
+        if let Cow::Borrowed(bytes) = message.payload
+            && self.reply_short(id, opcode(message.kind), bytes)
+        {
+            return Sent::Ok;
+        }
+        self.send_other(id, message)
+    }
+
+    #[inline(never)]
+    fn send_other(&mut self, id: ConnId, message: Message<'_>) -> Sent {
         if self.reply(id, opcode(message.kind()), message.as_bytes()) {
             return Sent::Ok;
         }
-        self.queue(id, message)
-    }
-
-    #[cold]
-    fn queue(&mut self, id: ConnId, message: Message<'_>) -> Sent {
         let Some(index) = self.find_in_order(id) else { return Sent::Gone };
         let Some(len) = self.measure(&message) else { return Sent::Refused };
         if !self.reserve(index, len) {
@@ -81,29 +89,43 @@ impl Hub {
         self.find_in(id, Phase::Open)
     }
 
-    /// Gathers a whole message to the peer that is being read in the loop's write buffer, where it goes out as it is, fits,
-    /// and nothing waits before it. So does most of what is sent: no sum changes but the counter.
+    /// True for the peer that is being read, where its messages go out as they are and nothing waits before them.
     #[inline]
+    fn replies(&self, id: ConnId) -> bool {
+        self.corked == id.index
+            && self.gathered.is_empty()
+            && self.slots.0.get(id.index as usize).is_some_and(|slot| {
+                slot.generation == id.generation
+                    && slot.conn.phase == Phase::Open
+                    && slot.conn.outbox.is_none()
+                    && !slot.conn.flags.has(Flags::CODED)
+            })
+    }
+
+    /// [`Hub::reply`] as far as it needs no call: so most of what is sent goes out, by a few dozen instructions that keep
+    /// nothing on the stack.
+    #[inline]
+    fn reply_short(&mut self, id: ConnId, opcode: Opcode, payload: &[u8]) -> bool {
+        let replied = payload.len() <= SHORT.min(self.frame_max)
+            && self.replies(id)
+            && self.cork.append_short(true, opcode, payload);
+        self.stats.messages_out += u64::from(replied);
+        replied
+    }
+
+    /// Gathers a whole message to the peer that is being read in the loop's write buffer, where it goes out as it is, fits,
+    /// and nothing waits before it. No sum changes but the counter.
     fn reply(&mut self, id: ConnId, opcode: Opcode, payload: &[u8]) -> bool {
-        if self.corked != id.index || !self.gathered.is_empty() {
-            return false;
-        }
-        let Some(slot) = self.slots.0.get(id.index as usize) else { return false };
-        let plain = slot.generation == id.generation
-            && slot.conn.phase == Phase::Open
-            && slot.conn.outbox.is_none()
-            && !slot.conn.flags.has(Flags::CODED);
-        let replied = plain && self.gather_reply(true, opcode, payload);
+        let replied = self.replies(id) && self.gather_reply(true, opcode, payload);
         self.stats.messages_out += u64::from(replied);
         replied
     }
 
     /// Gathers a frame in the loop's write buffer, copied or, where it is long and lies in the read buffer, lent; false where
     /// neither is possible.
-    #[inline]
     fn gather_reply(&mut self, fin: bool, opcode: Opcode, payload: &[u8]) -> bool {
         payload.len() <= self.frame_max
-            && (self.cork.append_short(fin, opcode, payload) || self.gather_long(fin, opcode, payload))
+            && (self.cork.append_control(fin, opcode, payload) || self.gather_long(fin, opcode, payload))
     }
 
     #[inline(never)]
@@ -116,7 +138,7 @@ impl Hub {
         }
         let fits = payload.len() <= self.reply_max && len < self.limits.cork_bytes;
         if fits {
-            frame::append(self.cork.own(), fin, opcode, payload, None);
+            self.cork.append(|out| frame::append(out, fin, opcode, payload, None));
         }
         fits
     }
@@ -132,14 +154,17 @@ impl Hub {
 
     #[inline]
     pub(super) fn send_part(&mut self, id: ConnId, kind: Kind, bytes: &[u8], last: bool) -> Sent {
+        if last && self.reply_short(id, opcode(kind), bytes) {
+            return Sent::Ok;
+        }
+        self.send_other_part(id, kind, bytes, last)
+    }
+
+    #[inline(never)]
+    fn send_other_part(&mut self, id: ConnId, kind: Kind, bytes: &[u8], last: bool) -> Sent {
         if last && self.reply(id, opcode(kind), bytes) {
             return Sent::Ok;
         }
-        self.queue_part(id, kind, bytes, last)
-    }
-
-    #[cold]
-    fn queue_part(&mut self, id: ConnId, kind: Kind, bytes: &[u8], last: bool) -> Sent {
         let Some(index) = self.find_in_order(id) else { return Sent::Gone };
         if self.reply_part(index, kind, bytes, last) {
             return Sent::Ok;

@@ -105,6 +105,7 @@ pub struct Header {
 
 impl Header {
     /// Reads the header at the beginning of `bytes`, with its length. Rules are checked as early as the bytes allow.
+    #[inline]
     pub fn parse(bytes: &[u8], role: Role) -> Result<Option<(Header, usize)>, FrameError> {
         Header::parse_where(bytes, role, |_| false)
     }
@@ -237,6 +238,7 @@ pub fn take_short<'b>(input: &mut Input<'b>) -> Option<(Opcode, &'b mut [u8], bo
 /// Takes a whole unfragmented data frame that lies complete at the beginning of `input` and is no longer than
 /// `len_max`; its payload comes unmasked. `None`, and nothing taken, for everything else, good or bad: that is the
 /// decoder's business.
+#[inline]
 pub fn take_whole<'b>(input: &mut Input<'b>, role: Role, len_max: u64) -> Option<(Opcode, &'b mut [u8])> {
     let (header, start) = Header::parse(input.rest(), role).ok()??;
     let plain = header.fin && matches!(header.opcode, Opcode::Text | Opcode::Binary);
