@@ -46,15 +46,15 @@ impl Hub {
     }
 
     /// Goes on with what was kept while a request was with the application, the backlog was high, or reading was paused.
+    #[inline(never)]
     pub fn feed_kept(&mut self, index: u32, app: &mut dyn Handler) {
-        if self.kept_is_due(index)
-            && let Some(mut kept) = self.with(index, |conn, _| conn.take_kept())
-        {
+        if let Some(mut kept) = self.with(index, |conn, _| conn.take_kept()) {
             self.feed(index, &mut kept, app);
         }
     }
 
-    pub(super) fn kept_is_due(&self, index: u32) -> bool {
+    /// True when there is something of that kind.
+    pub fn kept_is_due(&self, index: u32) -> bool {
         let conn = &self.slots.0[index as usize].conn;
         conn.kept() > 0 && conn.phase != Phase::Reply && !conn.flags.has(Flags::HIGH | Flags::PAUSED)
     }

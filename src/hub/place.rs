@@ -7,16 +7,15 @@ use super::Hub;
 use super::handler::Handler;
 
 impl Hub {
-    /// Where the bytes that come next from a peer are to be put, `room` at the most, if they have a place of their own.
-    /// What has come is told to [`Hub::received_in_place`], also where it is nothing.
+    /// True where [`Hub::place`] may find one: with most reads nothing has been begun.
     #[inline]
-    pub fn place(&mut self, index: u32, room: usize) -> Option<&mut [u8]> {
-        // With most reads nothing has been begun.
-        self.slots.0[index as usize].conn.received.as_ref()?;
-        self.make_place(index, room)
+    pub fn may_have_place(&self, index: u32) -> bool {
+        self.slots.0[index as usize].conn.received.is_some()
     }
 
-    fn make_place(&mut self, index: u32, room: usize) -> Option<&mut [u8]> {
+    /// Where the bytes that come next from a peer are to be put, `room` at the most, if they have a place of their own.
+    /// What has come is told to [`Hub::received_in_place`], also where it is nothing.
+    pub fn place(&mut self, index: u32, room: usize) -> Option<&mut [u8]> {
         // What comes in TLS is opened first.
         #[cfg(feature = "tls")]
         if self.is_tls(index) {

@@ -104,7 +104,9 @@ impl Side {
     fn input(&mut self, bytes: &mut [u8]) {
         let Some(index) = self.index.filter(|_| !self.gone) else { return };
         self.hub.cork(index);
-        self.hub.feed_kept(index, &mut self.app);
+        if self.hub.kept_is_due(index) {
+            self.hub.feed_kept(index, &mut self.app);
+        }
         if !bytes.is_empty() {
             self.hub.received(index, bytes, false, &mut self.app);
         }

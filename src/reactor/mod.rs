@@ -189,13 +189,21 @@ impl<I: Io> Reactor<I> {
         self.hub.stats.budget_events += u64::from(self.events.len() >= self.hub.limits.events_max);
         self.hub.stats.refused_commands = self.inbox.refused();
         self.note_events(app);
-        self.accept_all();
+        if self.may_accept() {
+            self.accept_all();
+        }
         self.dial_all();
         self.read_all(app);
-        self.obey();
+        if self.inbox.begin() {
+            self.obey();
+        }
         self.hub.expire(app);
-        self.flush_all(app);
-        self.bury_all(app);
+        if self.hub.has_broadcast() || self.hub.dirty_len() > 0 {
+            self.flush_all(app);
+        }
+        if self.hub.has_doomed() {
+            self.bury_all(app);
+        }
         self.now = self.io.now();
         let took = self.now.saturating_sub(began);
         self.hub.stats.turn_last = took;
@@ -340,7 +348,9 @@ impl<I: Io> Reactor<I> {
 
     fn read_peer(&mut self, index: u32, app: &mut dyn Handler) {
         self.hub.cork(index);
-        self.hub.feed_kept(index, app);
+        if self.hub.kept_is_due(index) {
+            self.hub.feed_kept(index, app);
+        }
         let mut budget = self.hub.limits.read_budget;
         while self.hub.wants_read(index) {
             if budget == 0 {
@@ -358,49 +368,78 @@ impl<I: Io> Reactor<I> {
             }
             let most = (self.scratch.len() - HEADROOM).min(budget);
             self.hub.stats.reads += 1;
-            let (place, room, result) = match self.hub.place(index, most) {
-                Some(place) => (true, place.len(), self.io.read(index, place)),
-                None => (false, most, self.io.read(index, &mut self.scratch[HEADROOM..HEADROOM + most])),
-            };
-            if place && !matches!(result, Ok(1..)) {
-                self.hub.received_in_place(index, room, 0, false, app);
+            if self.hub.may_have_place(index)
+                && let Some(len) = self.read_in_place(index, most, app)
+            {
+                budget -= len;
+                continue;
             }
-            match result {
-                Ok(0) => {
-                    self.note_drained(index);
-                    self.hub.end_of_stream(index);
-                }
-                Ok(len) => {
+            match self.io.read(index, &mut self.scratch[HEADROOM..HEADROOM + most]) {
+                Ok(len @ 1..) => {
                     budget -= len;
-                    self.hub.stats.reads_full += u64::from(len == room);
-                    // A read that came back short has drained the socket.
-                    let drained = len < room && self.hub.limits.short_read_rule;
-                    if place {
-                        self.hub.received_in_place(index, room, len, drained, app);
-                    } else {
-                        self.received(index, len, drained, app);
-                    }
+                    let drained = self.note_read(len, most);
+                    self.received(index, len, drained, app);
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.hub.stats.reads_empty += 1;
-                    self.note_drained(index);
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => {
-                    self.note_drained(index);
-                    self.hub.broken(index, error.kind());
-                }
+                other => self.read_nothing(index, other),
             }
         }
         if !self.hub.limits.flush_per_turn && self.reply(index, app) {
             return;
         }
+        self.read_on(index, app);
+    }
+
+    /// What a read leaves to be done where it is not only to write a reply.
+    #[inline(never)]
+    fn read_on(&mut self, index: u32, app: &mut dyn Handler) {
         self.hub.tell_drained(index, app);
         if (self.hub.cork_waits(index) || self.hub.tls_waits(index)) && !self.hub.limits.flush_per_turn {
             self.flush_peer(index, app);
         } else {
             // What waits goes to the peer's backlog, and the peer on the list of those to be flushed.
             self.hub.uncork(&self.scratch);
+        }
+    }
+
+    /// Counts a read of `len` bytes into a place of `room`; true when it has drained the socket, as one does that came back
+    /// short.
+    fn note_read(&mut self, len: usize, room: usize) -> bool {
+        self.hub.stats.reads_full += u64::from(len == room);
+        len < room && self.hub.limits.short_read_rule
+    }
+
+    /// Reads what belongs to a long message to where it stays: how many bytes, or `None` if there is no such place.
+    #[inline(never)]
+    fn read_in_place(&mut self, index: u32, most: usize, app: &mut dyn Handler) -> Option<usize> {
+        let place = self.hub.place(index, most)?;
+        let room = place.len();
+        let result = self.io.read(index, place);
+        let len = result.as_ref().map_or(0, |len| *len);
+        let drained = len > 0 && self.note_read(len, room);
+        self.hub.received_in_place(index, room, len, drained, app);
+        if len == 0 {
+            self.read_nothing(index, result);
+        }
+        Some(len)
+    }
+
+    /// A read has brought nothing: the end of the stream, or why there is nothing.
+    #[cold]
+    fn read_nothing(&mut self, index: u32, result: std::io::Result<usize>) {
+        match result {
+            Ok(_) => {
+                self.note_drained(index);
+                self.hub.end_of_stream(index);
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.hub.stats.reads_empty += 1;
+                self.note_drained(index);
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => {
+                self.note_drained(index);
+                self.hub.broken(index, error.kind());
+            }
         }
     }
 
@@ -412,17 +451,28 @@ impl<I: Io> Reactor<I> {
         self.hub.stats.writes += 1;
         match result {
             Ok(len) if len == offered => self.hub.replied(len),
-            other => {
-                let wrote = self.wrote(index, offered, other);
-                self.flush_on(index, wrote, app);
-            }
+            other => self.reply_on(index, offered, other, app),
         }
         true
+    }
+
+    /// Goes on after a reply of which the kernel has not taken all.
+    #[cold]
+    fn reply_on(
+        &mut self,
+        index: u32,
+        offered: usize,
+        result: std::io::Result<usize>,
+        app: &mut dyn Handler,
+    ) {
+        let wrote = self.wrote(index, offered, result);
+        self.flush_on(index, wrote, app);
     }
 
     /// Makes room in the read buffer, in which replies lie: writes them once, or copies them where that is to wait for the
     /// turn's end. What the write has left to be done, if it was cut short. (No more is written so than is read, which has a
     /// budget.)
+    #[inline(never)]
     fn write_lent(&mut self, index: u32) -> Option<Wrote> {
         if self.hub.limits.flush_per_turn {
             self.hub.uncork(&self.scratch);
@@ -440,10 +490,8 @@ impl<I: Io> Reactor<I> {
         }
     }
 
+    #[inline(never)]
     fn obey(&mut self) {
-        if !self.inbox.begin() {
-            return;
-        }
         for _ in 0..self.hub.limits.inbox_budget {
             let Some(command) = self.inbox.next() else { return };
             self.hub.stats.commands += 1;
@@ -461,6 +509,7 @@ impl<I: Io> Reactor<I> {
         self.inbox.cut_off();
     }
 
+    #[inline(never)]
     fn flush_all(&mut self, app: &mut dyn Handler) {
         self.broadcast();
         // Those that `on_drain` sends to wait for the next turn.
@@ -519,6 +568,7 @@ impl<I: Io> Reactor<I> {
     }
 
     /// Flushes a peer, after a write that ended so.
+    #[inline(never)]
     fn flush_on(&mut self, index: u32, mut wrote: Wrote, app: &mut dyn Handler) {
         let mut budget = self.hub.limits.flush_budget;
         while let Wrote::More(len) = wrote {
@@ -593,16 +643,15 @@ impl<I: Io> Reactor<I> {
         }
     }
 
+    #[inline(never)]
     fn bury_all(&mut self, app: &mut dyn Handler) {
-        let mut any = false;
         while let Some(index) = self.hub.next_doomed() {
             #[cfg(feature = "tls")]
             self.part(index);
             let reset = self.hub.bury(index, app);
             self.io.close(index, reset);
-            any = true;
         }
-        if any && self.starved {
+        if self.starved {
             self.retry_listeners();
         }
     }

@@ -22,6 +22,12 @@ pub(super) const NO_DESCRIPTOR: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n";
 
 impl<I: Io> Reactor<I> {
+    /// True when listeners may have connections, are to be tried again, or are to be closed.
+    pub(super) fn may_accept(&self) -> bool {
+        self.pending.contains(&true) || self.retry_at.is_some() || self.hub.is_shutting_down()
+    }
+
+    #[inline(never)]
     pub(super) fn accept_all(&mut self) {
         if self.hub.is_shutting_down() {
             return self.stop_listening();
