@@ -159,6 +159,25 @@ fn limit_scratch_bytes_and_cork_bytes() {
     }
 }
 
+/// What one read is answered with leaves in one write, however much of it is long: only copied bytes count for `cork_bytes`.
+#[test]
+fn long_and_short_replies_to_one_read_are_not_queued() {
+    let config = Config::default().cork_bytes(4096).backlog_high(6000).backlog_low(3000);
+    let (server, go) = start_held(config);
+    let mut holder = Peer::open(server.address);
+    let mut busy = Peer::open(server.address);
+    holder.send(TEXT, "hold");
+    let sizes = [5000, 2000, 5000, 10, 5000];
+    // While the loop is held they gather in the kernel, and come with one read.
+    busy.write(sizes.iter().flat_map(|&len| frame(true, BINARY, &vec![7; len])).collect::<Vec<u8>>());
+    go.send(()).unwrap();
+    for len in sizes {
+        assert_eq!(busy.message().payload, vec![7; len]);
+    }
+    let stats = server.stats_when("counted", |s| s.messages_out == 5);
+    assert_eq!(stats.cork_spills, 0, "{stats:?}");
+}
+
 #[test]
 fn limit_timers_max() {
     let server = start(Config::default().timers_max(3), || {

@@ -86,6 +86,11 @@ impl Cork {
         self.end + self.lent_len
     }
 
+    /// Those of them that are the cork's own.
+    pub fn own_len(&self) -> usize {
+        self.end
+    }
+
     /// True when there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -131,12 +131,13 @@ impl Hub {
     #[inline(never)]
     fn gather_long(&mut self, fin: bool, opcode: Opcode, payload: &[u8]) -> bool {
         let header = Header { fin, opcode, key: None, len: payload.len() as u64 };
+        // Should the kernel refuse it, all of it becomes backlog, which must not be the end of the connection.
         let len = self.cork.len() + payload.len();
-        // Should the kernel refuse it, all of it becomes backlog.
-        if len <= self.limits.backlog_high && self.cork.append_lent(header, payload) {
+        if len <= self.limits.backlog_max && self.cork.append_lent(header, payload) {
             return true;
         }
-        let fits = payload.len() <= self.reply_max && len < self.limits.cork_bytes;
+        let fits =
+            payload.len() <= self.reply_max && self.cork.own_len() + payload.len() < self.limits.cork_bytes;
         if fits {
             self.cork.append(|out| frame::append(out, fin, opcode, payload, None));
         }
