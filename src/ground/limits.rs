@@ -58,7 +58,7 @@ macro_rules! with_limits {
             /// tenth of a millisecond, during which nobody else is served.
             tls_handshake_budget: Count = 32;
             /// Bytes read from one connection per turn; the rest waits for the next turn.
-            read_budget: Bytes = 256 * 1024;
+            read_budget: Bytes = 520 * 1024;
             /// Bytes to which the messages of one connection are inflated per turn; the rest waits for the next turn.
             inflate_budget: Bytes = 1024 * 1024;
             /// Bytes written to one connection per turn; the rest waits for the next turn.
@@ -69,8 +69,9 @@ macro_rules! with_limits {
             expire_budget: Count = 1_024;
             /// Readiness events taken from the kernel per turn; the rest waits for the next turn.
             events_max: Count = 1_024;
-            /// Size of the loop's one read buffer, in bytes.
-            scratch_bytes: Bytes = 256 * 1024;
+            /// Size of the loop's one read buffer, in bytes. A little more than a power of two, so that a long message whose
+            /// length is one comes without a further read for its end, which the headers have pushed back.
+            scratch_bytes: Bytes = 260 * 1024;
             /// Size of the loop's one write buffer, in bytes; replies beyond it go to the connection's backlog.
             cork_bytes: Bytes = 64 * 1024;
             /// Whether replies wait for the end of the turn; off, each peer's are written as soon as it has been read. On,
@@ -111,8 +112,9 @@ macro_rules! with_limits {
             /// Bytes that may come of one byte of a compressed incoming message, once it is longer than 256 KiB. Over it:
             /// close code 1008.
             inflate_ratio_max: Count = 200;
-            /// Outgoing messages longer than this are split into fragments of this many bytes.
-            fragment_bytes: Bytes = 256 * 1024;
+            /// Outgoing messages longer than this are split into fragments of this many bytes. Not less than `scratch_bytes`:
+            /// what one read has brought of a long message can then be answered with one frame that lies where it came.
+            fragment_bytes: Bytes = 260 * 1024;
 
             /// Backlog of one connection, in bytes, above which `Sent::High` is returned and the peer is no longer read.
             backlog_high: Bytes = 256 * 1024;
@@ -201,3 +203,14 @@ macro_rules! define_limits {
     };
 }
 with_limits!(define_limits);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_read_can_be_answered_with_one_frame() {
+        let limits = Limits::default();
+        assert!(limits.scratch_bytes <= limits.fragment_bytes && limits.scratch_bytes <= limits.read_budget);
+    }
+}
