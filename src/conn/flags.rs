@@ -29,6 +29,8 @@ impl Flags {
     pub const PAUSED: u16 = 1 << 9;
     /// As a client we want back what we sent: the answer's key is not verified, and frames must come masked.
     pub const UNCHECKED: u16 = 1 << 10;
+    /// A message that we send in parts is open, and there is no queue, which would know it.
+    pub const SENDS_PARTS: u16 = 1 << 11;
     /// Our window is to be smaller than the loop's.
     #[cfg(feature = "deflate")]
     pub const NARROW: u16 = 1 << 14;
@@ -51,5 +53,12 @@ impl Flags {
     /// Sets or clears `bits`.
     pub fn set(&mut self, bits: u16, on: bool) {
         self.0 = if on { self.0 | bits } else { self.0 & !bits };
+    }
+
+    /// Clears `bits`; true when any of them was set.
+    pub fn take(&mut self, bits: u16) -> bool {
+        let had = self.has(bits);
+        self.set(bits, false);
+        had
     }
 }

@@ -193,6 +193,16 @@ impl Connection {
         self.extra.get_or_insert_default()
     }
 
+    /// The queue of what waits to be written, made when first needed.
+    pub fn outbox(&mut self) -> &mut Outbox {
+        self.outbox.get_or_insert_with(|| Box::new(Outbox::new(self.flags.take(Flags::SENDS_PARTS))))
+    }
+
+    /// True when a frame of a new message may go out at once.
+    pub fn nothing_waits(&self) -> bool {
+        self.outbox.is_none() && !self.flags.has(Flags::SENDS_PARTS)
+    }
+
     /// Whose frames are written.
     pub fn role(&self) -> Role {
         if self.flags.has(Flags::CLIENT) { Role::Client } else { Role::Server }
@@ -560,6 +570,7 @@ impl Connection {
     fn write_close(&mut self, code: Option<u16>, reason: &str, loan: &mut Loan<'_>) {
         let (bytes, len) = code.map_or(([0; frame::CONTROL_MAX], 0), |code| close::payload(code, reason));
         self.flags.set(Flags::CLOSE_SENT, true);
+        self.flags.set(Flags::SENDS_PARTS, false);
         if let Some(outbox) = &mut self.outbox {
             outbox.abandon_parts();
         }
@@ -576,10 +587,10 @@ impl Connection {
     /// else behind the backlog.
     pub fn write(&mut self, loan: &mut Loan<'_>, len: usize, append: impl FnOnce(&mut Vec<u8>)) {
         match &mut loan.cork {
-            Some(cork) if self.outbox.is_none() && cork.len() + len < loan.limits.cork_bytes => {
+            Some(cork) if self.nothing_waits() && cork.len() + len < loan.limits.cork_bytes => {
                 cork.append(append);
             }
-            _ => self.outbox.get_or_insert_default().append(append),
+            _ => self.outbox().append(append),
         }
     }
 
@@ -595,7 +606,7 @@ impl Connection {
             _ => {
                 let mut bytes = Vec::new();
                 frame::append(&mut bytes, true, opcode, payload, key);
-                self.outbox.get_or_insert_default().urgent(&bytes, opcode == Opcode::Pong);
+                self.outbox().urgent(&bytes, opcode == Opcode::Pong);
             }
         }
     }
@@ -635,7 +646,7 @@ impl Connection {
         });
         let chunks: Vec<_> = chunks.collect();
         let payload = SharedFrame::new(payload, loan.memory);
-        let outbox = self.outbox.get_or_insert_default();
+        let outbox = self.outbox();
         let mut start = 0;
         for (i, &(len, key)) in chunks.iter().enumerate() {
             let (fin, opcode) = (i + 1 == chunks.len(), if i == 0 { opcode } else { Opcode::Continuation });
@@ -650,7 +661,7 @@ impl Connection {
     /// Queues one fragment of a message; other messages wait until its last.
     pub fn send_part(&mut self, kind: Kind, bytes: &[u8], last: bool, loan: &mut Loan<'_>) {
         let key = self.key(loan.rng);
-        let outbox = self.outbox.get_or_insert_default();
+        let outbox = self.outbox();
         let opcode = if outbox.in_parts() { Opcode::Continuation } else { opcode(kind) };
         outbox.append_part(last, |out| frame::append(out, last, opcode, bytes, key));
     }
@@ -667,7 +678,7 @@ impl Connection {
             self.send(message.borrowed(), loan);
             return;
         }
-        let outbox = self.outbox.get_or_insert_default();
+        let outbox = self.outbox();
         // A message in several frames must stay together, so it is never replaced; nor may a later one go before it.
         let tag = if frames.len() == 1 {
             tag

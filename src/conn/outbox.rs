@@ -130,19 +130,14 @@ impl Outbox {
         self.len - self.held_len
     }
 
-    /// True when nothing waits and no message is open.
-    pub fn is_idle(&self) -> bool {
-        self.len == 0 && !self.in_parts
-    }
-
     /// Memory held besides shared frames, in bytes.
     pub fn charge(&self) -> usize {
         self.charge + self.urgent.bytes.capacity()
     }
 
-    /// An empty queue, in the middle of a message whose parts so far have been sent in another way.
-    pub fn begun() -> Self {
-        Outbox { in_parts: true, ..Outbox::default() }
+    /// An empty queue, with `in_parts` in the middle of a message whose parts so far have been sent.
+    pub fn new(in_parts: bool) -> Self {
+        Outbox { in_parts, ..Outbox::default() }
     }
 
     /// True while a message is being sent in parts.
@@ -463,8 +458,7 @@ mod tests {
             let expected = format!("one two:{}three {}five ", "payload ".repeat(2048), "four ".repeat(200));
             assert_eq!(outbox.len(), expected.len());
             assert_eq!(drain(&mut outbox, step), expected.as_bytes());
-            assert!(outbox.is_idle());
-            assert_eq!((outbox.charge(), ledger.get()), (0, 0), "memory is given back");
+            assert_eq!((outbox.len(), outbox.charge(), ledger.get()), (0, 0, 0), "memory is given back");
         }
     }
 
@@ -514,10 +508,10 @@ mod tests {
         let mut slices = [IoSlice::new(&[]); SLICES];
         assert_eq!(outbox.gather(b"cork", usize::MAX, &mut slices), 3, "what is held is not handed out");
         outbox.advance(4 + 3);
-        assert!(!outbox.is_idle());
+        assert!(outbox.in_parts());
         outbox.append_part(true, |out| out.extend_from_slice(b"c]"));
         assert_eq!(drain(&mut outbox, 2), b"c]other");
-        assert!(outbox.is_idle());
+        assert!(!outbox.in_parts());
         // What was to follow a message that is given up is given up, too.
         outbox.append_part(false, |out| out.extend_from_slice(b"[a"));
         text(&mut outbox, "other");
@@ -525,7 +519,7 @@ mod tests {
         outbox.abandon_parts();
         text(&mut outbox, "CLOSE");
         assert_eq!(drain(&mut outbox, 100), b"[aCLOSE");
-        assert_eq!((outbox.is_idle(), outbox.charge()), (true, 0));
+        assert_eq!((outbox.len(), outbox.in_parts(), outbox.charge()), (0, false, 0));
     }
 
     #[test]

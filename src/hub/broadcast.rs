@@ -209,7 +209,7 @@ impl Hub {
         if slot.conn.phase != Phase::Open {
             return false;
         }
-        let at_once = slot.conn.outbox.is_none() && !slot.marks.has(Marks::BLOCKED);
+        let at_once = slot.conn.nothing_waits() && !slot.marks.has(Marks::BLOCKED);
         if !at_once {
             self.queue_broadcast(index, broadcast, 0);
         }
@@ -303,7 +303,7 @@ impl Hub {
             let frames = &broadcast.frames;
             #[cfg(feature = "deflate")]
             let frames = broadcast.packed_for(conn).unwrap_or(&broadcast.frames);
-            let outbox = conn.outbox.get_or_insert_default();
+            let outbox = conn.outbox();
             outbox.append_shared(frames, 0);
             outbox.advance(sent);
         });

@@ -222,7 +222,7 @@ impl Hub {
         }
         self.stats.connected += 1;
         self.enter(index, self.limits.handshake_timeout);
-        self.with(index, |conn, _| conn.outbox.get_or_insert_default().append(|out| *out = request));
+        self.with(index, |conn, _| conn.outbox().append(|out| *out = request));
         #[cfg(feature = "tls")]
         if let Some(session) = session {
             self.veil(index, session);

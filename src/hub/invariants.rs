@@ -5,7 +5,7 @@
 #[cfg(test)]
 use std::collections::BTreeMap;
 
-use super::{Hub, Marks, Slot};
+use super::{Hub, Marks};
 #[cfg(test)]
 use crate::conn::Connection;
 use crate::conn::Flags;
@@ -53,9 +53,8 @@ impl Hub {
                 "no deadline: {slot:?}"
             );
             let idle = slot.conn.phase == Phase::Open && backlog == 0 && slot.conn.received.is_none();
-            assert!(
-                !idle || slot.conn.outbox.is_none() || slot.conn.flags.has(Flags::HIGH) || in_parts(slot)
-            );
+            assert!(!idle || slot.conn.outbox.is_none() || slot.conn.flags.has(Flags::HIGH), "{slot:?}");
+            assert!(slot.conn.outbox.is_none() || !slot.conn.flags.has(Flags::SENDS_PARTS), "{slot:?}");
             assert!(
                 slot.conn.sendable() == 0 || slot.marks.has(Marks::DIRTY | Marks::BLOCKED),
                 "{backlog} bytes that nobody will write: {slot:?}"
@@ -91,8 +90,4 @@ impl Hub {
         let own = own + self.slots.0.iter().map(|(index, _)| self.tls_charge(index as u32)).sum::<usize>();
         assert_eq!(self.memory.get(), own + gathered + shared.values().sum::<usize>(), "ledger");
     }
-}
-
-fn in_parts(slot: &Slot) -> bool {
-    slot.conn.outbox.as_ref().is_some_and(|outbox| outbox.in_parts())
 }

@@ -15,7 +15,7 @@ use crate::conn::cork::SHORT;
 use crate::conn::deflate::{VARIANTS, packed_fragments};
 use crate::conn::incoming::GROWTH;
 use crate::conn::message::{Kind, Message, fragments, opcode};
-use crate::conn::outbox::{Outbox, SLICES, SharedFrame};
+use crate::conn::outbox::{SLICES, SharedFrame};
 use crate::conn::phase::Phase;
 use crate::conn::{Connection, Flags};
 use crate::ground::id::ConnId;
@@ -98,7 +98,7 @@ impl Hub {
                 slot.generation == id.generation
                     && slot.conn.phase == Phase::Open
                     && slot.conn.outbox.is_none()
-                    && !slot.conn.flags.has(Flags::CODED)
+                    && !slot.conn.flags.has(Flags::CODED | Flags::SENDS_PARTS)
             })
     }
 
@@ -185,20 +185,13 @@ impl Hub {
     /// [`Hub::reply`] for a part of a message that is sent in parts.
     fn reply_part(&mut self, index: u32, kind: Kind, bytes: &[u8], last: bool) -> bool {
         let conn = &self.slots.0[index as usize].conn;
-        let begun = conn.outbox.as_ref().is_some_and(|outbox| outbox.in_parts());
-        let plain = self.corked == index
-            && conn.backlog() == 0
-            && (begun || conn.outbox.is_none())
-            && !conn.flags.has(Flags::CLIENT | Flags::HIGH);
+        let plain =
+            self.corked == index && conn.outbox.is_none() && !conn.flags.has(Flags::CLIENT | Flags::HIGH);
+        let begun = conn.flags.has(Flags::SENDS_PARTS);
         let opcode = if begun { Opcode::Continuation } else { opcode(kind) };
         let replied = plain && self.gather_reply(last, opcode, bytes);
         if replied {
-            let outbox = &mut self.slots.0[index as usize].conn.outbox;
-            if last {
-                *outbox = None;
-            } else if !begun {
-                *outbox = Some(Box::new(Outbox::begun()));
-            }
+            self.slots.0[index as usize].conn.flags.set(Flags::SENDS_PARTS, !last);
             self.stats.messages_out += u64::from(last);
         }
         replied
@@ -292,7 +285,7 @@ impl Hub {
         let slot = &mut self.slots.0[index as usize];
         self.stats.pings_out += 1;
         slot.conn.flags.set(Flags::PINGED, true);
-        if slot.conn.outbox.is_none() && !slot.conn.flags.has(Flags::CLIENT) {
+        if slot.conn.nothing_waits() && !slot.conn.flags.has(Flags::CLIENT) {
             return self.pinged.push(index);
         }
         self.with(index, |conn, loan| conn.control(Opcode::Ping, b"", loan));
@@ -521,7 +514,7 @@ impl Hub {
         if let Some(rest) = self.cork.take_rest(buffer) {
             self.reserve(index, rest.len());
             if self.slots.0[index as usize].conn.phase != Phase::Closed {
-                self.with(index, |conn, _| conn.outbox.get_or_insert_default().prepend(rest));
+                self.with(index, |conn, _| conn.outbox().prepend(rest));
                 self.settle(index);
             }
         }
@@ -542,8 +535,11 @@ impl Hub {
             self.mark_dirty(index);
         }
         let slot = &mut self.slots.0[index as usize];
-        if backlog == 0 && slot.conn.outbox.as_ref().is_some_and(|outbox| outbox.is_idle()) {
-            self.with(index, |conn, _| conn.outbox = None);
+        if backlog == 0 && slot.conn.outbox.is_some() {
+            self.with(index, |conn, _| {
+                let in_parts = conn.outbox.take().is_some_and(|outbox| outbox.in_parts());
+                conn.flags.set(Flags::SENDS_PARTS, in_parts);
+            });
         }
         let slot = &mut self.slots.0[index as usize];
         // What waits for the rest of a message sent in parts waits for the application, which waits for this call.

@@ -505,6 +505,35 @@ fn parts_in_and_out() {
     assert_eq!(pair.server.app.take(), ["part 0 false true", "part 5 true true"]);
 }
 
+/// Between its parts a message that is sent in parts holds no memory, and still nothing but a Ping goes out.
+#[test]
+fn only_a_ping_goes_out_between_parts() {
+    let mut pair = Pair::open(Limits { idle_timeout: Duration::ZERO, ..Limits::default() });
+    pair.client.app.echo = false;
+    pair.client.do_now(|cx, conn| cx.receive_parts(conn, true));
+    pair.server.do_now(|cx, conn| {
+        cx.subscribe(conn, "all").unwrap();
+        cx.send_part(conn, Kind::Binary, b"ab", false);
+    });
+    pair.drive();
+    let index = pair.server.index.unwrap();
+    assert!(pair.server.hub.slot(index).unwrap().conn.outbox.is_none());
+    pair.pass(30 * SECOND);
+    assert_eq!(pair.server.hub.stats().pongs_in, 1);
+    assert!(pair.server.hub.slot(index).unwrap().conn.outbox.is_none());
+    pair.server.do_now(|cx, conn| {
+        cx.send(conn, "other");
+        cx.publish("all", Message::text("news"));
+        cx.send_part(conn, Kind::Binary, b"c", true);
+    });
+    while let Some(news) = pair.server.hub.next_broadcast() {
+        pair.server.hub.queue_for_all(news);
+    }
+    pair.drive();
+    let heard = ["part 2 true false", "part 1 false true", "part 5 true true", "part 4 true true"];
+    assert_eq!(pair.client.app.take(), heard);
+}
+
 #[test]
 fn timers_fire_once_in_order_and_can_be_cancelled() {
     let mut pair = Pair::open(Limits { timers_max: 3, ..Limits::default() });
