@@ -112,8 +112,8 @@ macro_rules! with_limits {
             /// Bytes that may come of one byte of a compressed incoming message, once it is longer than 256 KiB. Over it:
             /// close code 1008.
             inflate_ratio_max: Count = 200;
-            /// Outgoing messages longer than this are split into fragments of this many bytes. Not less than `scratch_bytes`:
-            /// what one read has brought of a long message can then be answered with one frame that lies where it came.
+            /// Outgoing messages longer than this are split into fragments of this many bytes. Where it is not less than
+            /// `scratch_bytes`, what one read has brought of a long message can be answered with one frame, which is not copied.
             fragment_bytes: Bytes = 260 * 1024;
 
             /// Backlog of one connection, in bytes, above which `Sent::High` is returned and the peer is no longer read.
