@@ -169,12 +169,15 @@ fn long_and_short_replies_to_one_read_are_not_queued() {
     holder.send(TEXT, "hold");
     let sizes = [5000, 2000, 5000, 10, 5000];
     // While the loop is held they gather in the kernel, and come with one read.
-    busy.write(sizes.iter().flat_map(|&len| frame(true, BINARY, &vec![7; len])).collect::<Vec<u8>>());
+    let mut bytes: Vec<u8> = sizes.iter().flat_map(|&len| frame(true, BINARY, &vec![7; len])).collect();
+    bytes.extend(frame(true, PING, b"behind them"));
+    busy.write(bytes);
     go.send(()).unwrap();
     for len in sizes {
         assert_eq!(busy.message().payload, vec![7; len]);
     }
-    let stats = server.stats_when("counted", |s| s.messages_out == 5);
+    assert_eq!(busy.frame().payload, b"behind them");
+    let stats = server.stats_when("counted", |s| s.messages_out == 5 && s.pings_in == 1);
     assert_eq!(stats.cork_spills, 0, "{stats:?}");
 }
 

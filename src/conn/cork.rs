@@ -9,6 +9,7 @@ use std::io::IoSlice;
 use std::ops::Range;
 
 use super::outbox::SLICES;
+use crate::ground::limits::Limits;
 use crate::wire::frame::{CONTROL_MAX, HEADER_MAX, Header, Opcode};
 
 /// Bytes at the beginning of the read buffer that are not read into: room for a header.
@@ -86,9 +87,11 @@ impl Cork {
         self.end + self.lent_len
     }
 
-    /// Those of them that are the cork's own.
-    pub fn own_len(&self) -> usize {
-        self.end
+    /// True where there is room for `len` bytes more of the cork's own. Should the kernel refuse what is gathered, all of it
+    /// becomes backlog, which must not be the connection's end.
+    #[inline]
+    pub fn has_room(&self, len: usize, limits: &Limits) -> bool {
+        self.end + len < limits.cork_bytes && self.len() + len <= limits.backlog_max
     }
 
     /// True when there are none.

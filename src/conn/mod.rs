@@ -587,7 +587,7 @@ impl Connection {
     /// else behind the backlog.
     pub fn write(&mut self, loan: &mut Loan<'_>, len: usize, append: impl FnOnce(&mut Vec<u8>)) {
         match &mut loan.cork {
-            Some(cork) if self.nothing_waits() && cork.len() + len < loan.limits.cork_bytes => {
+            Some(cork) if self.nothing_waits() && cork.has_room(len, loan.limits) => {
                 cork.append(append);
             }
             _ => self.outbox().append(append),
@@ -599,7 +599,7 @@ impl Connection {
     pub fn control(&mut self, opcode: Opcode, payload: &[u8], loan: &mut Loan<'_>) {
         let key = self.key(loan.rng);
         match &mut loan.cork {
-            Some(cork) if self.outbox.is_none() && cork.len() + payload.len() < loan.limits.cork_bytes => {
+            Some(cork) if self.outbox.is_none() && cork.has_room(payload.len(), loan.limits) => {
                 cork.append(|out| frame::append(out, true, opcode, payload, key));
             }
             // Also where the loop's write buffer is full: as ordinary data it would come behind a later one.

@@ -131,13 +131,12 @@ impl Hub {
     #[inline(never)]
     fn gather_long(&mut self, fin: bool, opcode: Opcode, payload: &[u8]) -> bool {
         let header = Header { fin, opcode, key: None, len: payload.len() as u64 };
-        // Should the kernel refuse it, all of it becomes backlog, which must not be the end of the connection.
+        // The same limit as of the cork's own; see `Cork::has_room`.
         let len = self.cork.len() + payload.len();
         if len <= self.limits.backlog_max && self.cork.append_lent(header, payload) {
             return true;
         }
-        let fits =
-            payload.len() <= self.reply_max && self.cork.own_len() + payload.len() < self.limits.cork_bytes;
+        let fits = payload.len() <= self.reply_max && self.cork.has_room(payload.len(), &self.limits);
         if fits {
             self.cork.append(|out| frame::append(out, fin, opcode, payload, None));
         }
