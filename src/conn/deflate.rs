@@ -11,7 +11,7 @@ use super::error::ProtocolError;
 use super::incoming::Arrival;
 use super::incoming::inflate::Lent;
 use super::message::{Kind, Message, fragments};
-use super::{Connection, Flags, Incoming, Loan, Received, Rules};
+use super::{Connection, Flags, Incoming, Loan, Received, Rules, Unfinished};
 use crate::ground::input::Input;
 use crate::ground::limits::Limits;
 use crate::wire::deflate::negotiation::{Agreement, Terms, WINDOW_BITS};
@@ -204,21 +204,11 @@ impl Connection {
     }
 
     /// Bytes that were read and put off to the next turn.
-    pub fn put_off(&self) -> usize {
-        match self.received.as_deref() {
+    pub fn put_off(&self, unfinished: &Unfinished) -> usize {
+        match unfinished.get(&self.received) {
             Some(Received::Frames(incoming)) => incoming.unread(),
             _ => 0,
         }
-    }
-
-    /// Takes them out, to read them now.
-    pub(super) fn take_put_off(&mut self) -> Option<Vec<u8>> {
-        let Some(Received::Frames(incoming)) = self.received.as_deref_mut() else { return None };
-        let rest = incoming.take_unread();
-        if incoming.is_idle() {
-            self.received = None;
-        }
-        Some(rest)
     }
 
     /// The next arrival where compression has been agreed.

@@ -18,9 +18,7 @@ pub mod phase;
 pub mod tls;
 
 use std::borrow::Cow;
-use std::net::SocketAddr;
 
-use self::closed::Closed;
 use self::cork::Cork;
 use self::error::ProtocolError;
 pub use self::flags::Flags;
@@ -31,6 +29,7 @@ use self::phase::{Phase, Trigger};
 use crate::ground::input::Input;
 use crate::ground::limits::Limits;
 use crate::ground::rng::Rng;
+use crate::ground::table::{Place, Table};
 use crate::wire::body::{BodyDecoder, BodyError, BodyEvent};
 use crate::wire::close;
 #[cfg(feature = "deflate")]
@@ -53,6 +52,8 @@ pub struct Loan<'a> {
     pub rng: &'a mut Rng,
     /// What the loop's queues hold.
     pub memory: &'a Ledger,
+    /// Where incomplete input is.
+    pub unfinished: &'a mut Unfinished,
     /// What the loop compresses and inflates with.
     #[cfg(feature = "deflate")]
     pub codecs: &'a mut deflate::Codecs,
@@ -104,13 +105,23 @@ pub enum Received {
     Frames(Incoming),
 }
 
-/// What few connections have, or only for a while.
+impl Received {
+    /// Memory held, in bytes.
+    fn charge(&self) -> usize {
+        match self {
+            Received::Head(_, bytes) | Received::Kept(bytes) => bytes.capacity(),
+            Received::Body(head, _, body) => head.capacity() + body.capacity(),
+            Received::Frames(incoming) => incoming.charge(),
+        }
+    }
+}
+
+/// The incomplete input of all connections of a loop.
+pub type Unfinished = Table<Received>;
+
+/// What few connections have.
 #[derive(Debug, Default)]
 pub struct Extra {
-    /// The HTTP exchange, before the connection is a WebSocket.
-    pub http: Option<Http>,
-    /// Why the connection is ending, once that is known.
-    pub closed: Option<Closed>,
     /// The topics subscribed to: topic, and place in the topic's list.
     pub topics: Vec<(u32, u32)>,
     /// What a client asked for and must find in the answer.
@@ -122,32 +133,6 @@ pub struct Extra {
     /// Compression that remembers.
     #[cfg(feature = "deflate")]
     pub deflate: Option<Box<deflate::Dedicated>>,
-}
-
-/// An HTTP exchange.
-#[derive(Debug)]
-pub struct Http {
-    /// The peer's address.
-    pub peer: SocketAddr,
-    /// Requests so far.
-    pub requests: usize,
-    /// The connection is kept after the answer.
-    pub keep: bool,
-    /// The answer must not have a body (it answers HEAD).
-    pub bodiless: bool,
-    /// How a streamed answer to the current request would be framed.
-    pub stream: Stream,
-    /// The answer is a stream under way.
-    pub stream_begun: bool,
-}
-
-/// How a streamed answer is framed (RFC 9112 §6.3, §7.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stream {
-    /// `Transfer-Encoding: chunked`.
-    Chunked,
-    /// Until the connection ends, for an HTTP/1.0 client.
-    UntilEnd,
 }
 
 /// A client's opening handshake (RFC 6455 §4.1).
@@ -167,7 +152,7 @@ pub struct Asked {
 #[derive(Debug)]
 pub struct Connection {
     /// Input that is incomplete; absent when idle.
-    pub received: Option<Box<Received>>,
+    pub received: Option<Place>,
     /// What waits to be written; absent when idle.
     pub outbox: Option<Box<Outbox>>,
     /// What few connections have.
@@ -225,17 +210,14 @@ impl Connection {
     }
 
     /// Memory held by backlog and incomplete input, shared frames not counted.
-    pub fn charge(&self) -> usize {
-        let input = self.received.as_ref().map_or(0, |received| match &**received {
-            Received::Head(_, bytes) | Received::Kept(bytes) => bytes.capacity(),
-            Received::Body(head, _, body) => head.capacity() + body.capacity(),
-            Received::Frames(incoming) => incoming.charge(),
-        });
-        input + self.outbox.as_ref().map_or(0, |outbox| outbox.charge())
+    pub fn charge(&self, unfinished: &Unfinished) -> usize {
+        unfinished.get(&self.received).map_or(0, Received::charge)
+            + self.outbox.as_ref().map_or(0, |outbox| outbox.charge())
     }
 
-    /// Moves on; the only place that changes the phase.
-    pub fn trigger(&mut self, trigger: Trigger) {
+    /// Moves on; the only place that changes the phase. Called from a dozen places, and not once for a message.
+    #[inline(never)]
+    pub fn trigger(&mut self, trigger: Trigger, loan: &mut Loan<'_>) {
         let phase = self.phase.after(trigger);
         if phase == self.phase {
             return;
@@ -243,14 +225,15 @@ impl Connection {
         self.phase = phase;
         match phase {
             Phase::Closing => {
-                if let Some(Received::Frames(incoming)) = self.received.as_deref_mut() {
+                if let Some(Received::Frames(incoming)) = loan.unfinished.get_mut(&self.received) {
                     incoming.drop_assembly();
                 }
             }
-            Phase::Ending => self.received = None,
-            Phase::Closed => {
-                self.received = None;
-                self.outbox = None;
+            Phase::Ending | Phase::Closed => {
+                loan.unfinished.take(&mut self.received);
+                if phase == Phase::Closed {
+                    self.outbox = None;
+                }
             }
             _ => {}
         }
@@ -265,14 +248,14 @@ impl Connection {
             && self.received.is_none()
             && matches!(self.phase, Phase::Head | Phase::Open)
         {
-            self.keep(input);
+            self.keep(input, loan);
             return None;
         }
         match self.phase {
-            Phase::Head => self.next_head(input, loan.limits),
-            Phase::Body => self.next_body(input),
+            Phase::Head => self.next_head(input, loan),
+            Phase::Body => self.next_body(input, loan),
             Phase::Reply => {
-                self.keep(input);
+                self.keep(input, loan);
                 None
             }
             Phase::Open | Phase::Closing => self.next_arrival(input, loan),
@@ -283,12 +266,12 @@ impl Connection {
         }
     }
 
-    fn next_head<'b>(&mut self, input: &mut Input<'b>, limits: &Limits) -> Option<Event<'b>> {
+    fn next_head<'b>(&mut self, input: &mut Input<'b>, loan: &mut Loan<'_>) -> Option<Event<'b>> {
         if input.is_empty() {
             return None;
         }
-        let bounds = head_limits(limits);
-        match self.received.take().map(|received| *received) {
+        let bounds = head_limits(loan.limits);
+        match loan.unfinished.take(&mut self.received) {
             Some(Received::Head(mut scanner, mut bytes)) => {
                 let before = bytes.len();
                 bytes.extend_from_slice(input.rest());
@@ -300,7 +283,7 @@ impl Connection {
                     }
                     Ok(None) => {
                         input.take(usize::MAX);
-                        self.received = Some(Box::new(Received::Head(scanner, bytes)));
+                        loan.unfinished.put(&mut self.received, Received::Head(scanner, bytes));
                         None
                     }
                     Err(error) => Some(Event::BadHead(error)),
@@ -312,7 +295,7 @@ impl Connection {
                     Ok(Some(len)) => Some(Event::Head(Cow::Borrowed(input.take(len)))),
                     Ok(None) => {
                         let bytes = input.take(usize::MAX).to_vec();
-                        self.received = Some(Box::new(Received::Head(scanner, bytes)));
+                        loan.unfinished.put(&mut self.received, Received::Head(scanner, bytes));
                         None
                     }
                     Err(error) => Some(Event::BadHead(error)),
@@ -330,13 +313,14 @@ impl Connection {
     }
 
     /// Waits for the body that `head` announced.
-    pub fn expect_body(&mut self, head: Vec<u8>, decoder: BodyDecoder) {
-        self.received = Some(Box::new(Received::Body(head, decoder, Vec::new())));
-        self.trigger(Trigger::BodyAhead);
+    pub fn expect_body(&mut self, head: Vec<u8>, decoder: BodyDecoder, loan: &mut Loan<'_>) {
+        loan.unfinished.put(&mut self.received, Received::Body(head, decoder, Vec::new()));
+        self.trigger(Trigger::BodyAhead, loan);
     }
 
-    fn next_body<'b>(&mut self, input: &mut Input<'b>) -> Option<Event<'b>> {
-        let Some(Received::Body(_, decoder, body)) = self.received.as_deref_mut() else { return None };
+    fn next_body<'b>(&mut self, input: &mut Input<'b>, loan: &mut Loan<'_>) -> Option<Event<'b>> {
+        let received = loan.unfinished.get_mut(&self.received);
+        let Some(Received::Body(_, decoder, body)) = received else { return None };
         let rest = input.rest();
         let mut cursor = rest;
         let result = loop {
@@ -352,7 +336,7 @@ impl Connection {
         match result {
             Ok(false) => None,
             Err(error) => Some(Event::BadBody(error)),
-            Ok(true) => match self.received.take().map(|received| *received) {
+            Ok(true) => match loan.unfinished.take(&mut self.received) {
                 Some(Received::Body(head, _, body)) => Some(Event::Request { head, body }),
                 _ => None,
             },
@@ -360,39 +344,43 @@ impl Connection {
     }
 
     /// Keeps what comes while it cannot be looked at.
-    fn keep(&mut self, input: &mut Input<'_>) {
+    fn keep(&mut self, input: &mut Input<'_>, loan: &mut Loan<'_>) {
         let bytes = input.take(usize::MAX);
         if bytes.is_empty() {
             return;
         }
-        match self.received.as_deref_mut() {
+        match loan.unfinished.get_mut(&self.received) {
             Some(Received::Kept(kept)) => kept.extend_from_slice(bytes),
-            _ => self.received = Some(Box::new(Received::Kept(bytes.to_vec()))),
+            _ => loan.unfinished.put(&mut self.received, Received::Kept(bytes.to_vec())),
         }
     }
 
     /// Bytes kept while a request was with the application, the backlog was high, or reading was paused.
-    pub fn kept(&self) -> usize {
-        match self.received.as_deref() {
+    pub fn kept(&self, unfinished: &Unfinished) -> usize {
+        match unfinished.get(&self.received) {
             Some(Received::Kept(kept)) => kept.len(),
             #[cfg(feature = "deflate")]
-            Some(Received::Frames(_)) => self.put_off(),
+            Some(Received::Frames(incoming)) => incoming.unread(),
             _ => 0,
         }
     }
 
     /// Takes out what [`Connection::kept`] counts, to read it now.
-    pub fn take_kept(&mut self) -> Option<Vec<u8>> {
-        match self.received.as_deref_mut() {
-            Some(Received::Kept(kept)) => {
-                let kept = std::mem::take(kept);
-                self.received = None;
-                Some(kept)
-            }
+    pub fn take_kept(&mut self, unfinished: &mut Unfinished) -> Option<Vec<u8>> {
+        let kept = match unfinished.get_mut(&self.received)? {
+            Received::Kept(kept) => std::mem::take(kept),
             #[cfg(feature = "deflate")]
-            Some(Received::Frames(_)) => self.take_put_off(),
-            _ => None,
-        }
+            Received::Frames(incoming) => {
+                let unread = incoming.take_unread();
+                if !incoming.is_idle() {
+                    return Some(unread);
+                }
+                unread
+            }
+            _ => return None,
+        };
+        unfinished.take(&mut self.received);
+        Some(kept)
     }
 
     /// True for an open WebSocket of which nothing incomplete is kept: without more input nothing comes of it.
@@ -446,8 +434,8 @@ impl Connection {
         }
         let rules = self.rules(loan.limits);
         // What is complete is looked at where it lies; only what is not gets a place of its own.
-        let (mut kept, mut fresh) = (self.received.take(), Incoming::default());
-        let incoming = match kept.as_deref_mut() {
+        let mut fresh = Incoming::default();
+        let incoming = match loan.unfinished.get_mut(&self.received) {
             None => &mut fresh,
             Some(Received::Frames(incoming)) => incoming,
             Some(_) => return None,
@@ -460,25 +448,27 @@ impl Connection {
         } else {
             incoming.next(input, &rules)
         };
-        if !incoming.is_idle() {
-            self.received = Some(kept.unwrap_or_else(|| Box::new(Received::Frames(fresh))));
+        match (incoming.is_idle(), self.received.is_some()) {
+            (true, true) => drop(loan.unfinished.take(&mut self.received)),
+            (false, false) => loan.unfinished.put(&mut self.received, Received::Frames(fresh)),
+            _ => {}
         }
         self.event(arrival, loan)
     }
 
     /// Makes a place for bytes that come next, if they belong to a long message as they are; see [`Incoming::make_place`].
-    pub fn make_place(&mut self, room: usize, limits: &Limits) -> Option<usize> {
-        match self.received.as_deref_mut() {
+    pub fn make_place(&mut self, room: usize, loan: &mut Loan<'_>) -> Option<usize> {
+        match loan.unfinished.get_mut(&self.received) {
             Some(Received::Frames(incoming)) if self.phase == Phase::Open => {
-                incoming.make_place(room, limits.scratch_bytes / PLACE_SHARE)
+                incoming.make_place(room, loan.limits.scratch_bytes / PLACE_SHARE)
             }
             _ => None,
         }
     }
 
     /// The place of so many bytes that has just been made.
-    pub fn place(&mut self, len: usize) -> &mut [u8] {
-        match self.received.as_deref_mut() {
+    pub fn place<'u>(&self, len: usize, unfinished: &'u mut Unfinished) -> &'u mut [u8] {
+        match unfinished.get_mut(&self.received) {
             Some(Received::Frames(incoming)) => incoming.place(len),
             _ => &mut [],
         }
@@ -491,10 +481,11 @@ impl Connection {
         len: usize,
         loan: &mut Loan<'_>,
     ) -> Option<Event<'static>> {
-        let Some(Received::Frames(incoming)) = self.received.as_deref_mut() else { return None };
+        let received = loan.unfinished.get_mut(&self.received);
+        let Some(Received::Frames(incoming)) = received else { return None };
         let arrival = incoming.arrived_in_place(room, len);
         if incoming.is_idle() {
-            self.received = None;
+            loan.unfinished.take(&mut self.received);
         }
         self.event(arrival, loan)
     }
@@ -527,7 +518,7 @@ impl Connection {
                     // RFC 6455 §5.5.1: "the endpoint typically echos the status code it received".
                     self.write_close(code, "", loan);
                 }
-                self.trigger(Trigger::CloseReceived);
+                self.trigger(Trigger::CloseReceived, loan);
                 Some(Event::Close(code, reason))
             }
             Err(error) => Some(self.violate(error, loan)),
@@ -553,7 +544,7 @@ impl Connection {
         if !self.flags.has(Flags::CLOSE_SENT) {
             self.write_close(Some(error.close_code()), error.text(), loan);
         }
-        self.trigger(Trigger::Last);
+        self.trigger(Trigger::Last, loan);
         Event::Violation(error)
     }
 
@@ -563,7 +554,7 @@ impl Connection {
             return false;
         }
         self.write_close(Some(code), reason, loan);
-        self.trigger(Trigger::CloseSent);
+        self.trigger(Trigger::CloseSent, loan);
         true
     }
 

@@ -4,4 +4,5 @@ pub mod id;
 pub mod input;
 pub mod limits;
 pub mod rng;
+pub mod table;
 pub mod wheel;

@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use slab::Slab;
 
+use super::http::Http;
 use super::{Hub, Marks, NOBODY, Slot};
+use crate::conn::Connection;
 use crate::conn::closed::{By, Cause, Closed};
 use crate::conn::phase::Trigger;
-use crate::conn::{Connection, Http, Stream};
 use crate::ground::wheel::Link;
 use crate::wire::frame::Role;
 use crate::wire::head::{Framing, Persist, write_response_head};
@@ -125,11 +126,9 @@ impl Hub {
     pub(super) fn welcome(&mut self, peer: SocketAddr) -> u32 {
         let source = self.sources.add(peer.ip());
         let index = self.insert(Role::Server, source);
-        let slot = &mut self.slots.0[index as usize];
-        slot.marks.set(Marks::HALF_OPEN, true);
-        let stream = Stream::Chunked;
-        let http = Http { peer, requests: 0, keep: true, bodiless: false, stream, stream_begun: false };
-        slot.conn.extra().http = Some(http);
+        self.slots.0[index as usize].marks.set(Marks::HALF_OPEN, true);
+        let place = &mut self.slots.0[index as usize].passing;
+        self.passing.or_default(place).http = Some(Http::new(peer));
         self.stats.half_open += 1;
         self.enter(index, self.limits.handshake_timeout);
         index
@@ -148,9 +147,9 @@ impl Hub {
                 write_response_head(out, 503, Framing::Length(text.len() as u64), Persist::Close, fields);
                 out.extend_from_slice(text);
             });
-            conn.extra().closed = Some(Closed::new(By::Server, Cause::Refused(503)));
-            conn.trigger(Trigger::Last);
+            conn.trigger(Trigger::Last, loan);
         });
+        self.note_end(index, Closed::new(By::Server, Cause::Refused(503)));
         self.enter(index, self.limits.close_timeout);
         self.mark_dirty(index);
         index
@@ -164,6 +163,7 @@ impl Hub {
         let slot = Slot {
             conn,
             link: Link::default(),
+            passing: None,
             generation,
             source,
             due: self.tick,

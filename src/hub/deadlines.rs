@@ -281,7 +281,7 @@ impl Hub {
             return;
         }
         let slot = &self.slots.0[index as usize];
-        let waiting_for_more = slot.is_between_requests();
+        let waiting_for_more = slot.is_between_requests(&self.unfinished);
         if slot.conn.flags.has(Flags::CLIENT) {
             self.doom(index, Closed::new(By::Server, Cause::HandshakeTimeout), true);
         } else if waiting_for_more {

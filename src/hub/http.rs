@@ -4,6 +4,7 @@
 //! is answered; after an error the connection ends, because where the next request would start is then unknown.
 
 use std::borrow::Cow;
+use std::net::SocketAddr;
 
 use super::context::Context;
 use super::exchange::{Reply, Request, Response, Upgrade};
@@ -14,13 +15,47 @@ use crate::conn::closed::{By, Cause, Closed};
 use crate::conn::phase::{Phase, Trigger};
 #[cfg(feature = "tls")]
 use crate::conn::tls::TlsSession;
-use crate::conn::{Flags, Http, Stream, head_limits};
+use crate::conn::{Flags, head_limits};
 use crate::ground::id::ConnId;
 use crate::wire::body::{BodyDecoder, write_chunk, write_last_chunk};
 use crate::wire::handshake::{self, HandshakeError, Key};
 use crate::wire::head::{
     BodyLength, Framing, HeadError, Persist, RequestHead, Version, parse_request, write_response_head,
 };
+
+/// An HTTP exchange.
+#[derive(Debug)]
+pub(super) struct Http {
+    /// The peer's address.
+    peer: SocketAddr,
+    /// Requests so far.
+    requests: usize,
+    /// The connection is kept after the answer.
+    keep: bool,
+    /// The answer must not have a body (it answers HEAD).
+    bodiless: bool,
+    /// How a streamed answer to the current request would be framed.
+    stream: Stream,
+    /// The answer is a stream under way.
+    stream_begun: bool,
+}
+
+impl Http {
+    /// One of which no request has come yet.
+    pub(super) fn new(peer: SocketAddr) -> Self {
+        let stream = Stream::Chunked;
+        Http { peer, requests: 0, keep: true, bodiless: false, stream, stream_begun: false }
+    }
+}
+
+/// How a streamed answer is framed (RFC 9112 §6.3, §7.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stream {
+    /// `Transfer-Encoding: chunked`.
+    Chunked,
+    /// Until the connection ends, for an HTTP/1.0 client.
+    UntilEnd,
+}
 
 impl Hub {
     /// A head has arrived: finds out whether a body follows.
@@ -51,7 +86,7 @@ impl Hub {
                 let goes_on = parsed.expects_continue();
                 let head = head.into_owned();
                 self.with(index, |conn, loan| {
-                    conn.expect_body(head, decoder);
+                    conn.expect_body(head, decoder, loan);
                     if goes_on {
                         // RFC 9110 §10.1.1
                         let line = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -78,9 +113,9 @@ impl Hub {
     }
 
     fn request(&mut self, index: u32, head: RequestHead<'_, '_>, body: &[u8], app: &mut dyn Handler) {
-        self.with(index, |conn, _| conn.trigger(Trigger::Request));
+        self.with(index, |conn, loan| conn.trigger(Trigger::Request, loan));
         let requests_max = self.limits.requests_max;
-        let Some(http) = &mut self.slots.0[index as usize].conn.extra().http else { return };
+        let Some(http) = self.http(index) else { return };
         http.requests += 1;
         http.keep = head.keeps_alive() && http.requests < requests_max;
         http.bodiless = head.method == "HEAD";
@@ -170,8 +205,9 @@ impl Hub {
 
     /// The opening handshake is complete.
     pub(super) fn opened(&mut self, index: u32, app: &mut dyn Handler) {
-        self.with(index, |conn, _| conn.trigger(Trigger::Upgraded));
+        self.with(index, |conn, loan| conn.trigger(Trigger::Upgraded, loan));
         let slot = &mut self.slots.0[index as usize];
+        self.passing.take(&mut slot.passing);
         let extra = slot.conn.extra.take();
         if let Some(outbox) = &mut slot.conn.outbox {
             outbox.fence();
@@ -235,7 +271,7 @@ impl Hub {
         if let Some(http) = self.http(index) {
             http.bodiless = false;
         }
-        self.with(index, |conn, _| conn.trigger(Trigger::Answered));
+        self.with(index, |conn, loan| conn.trigger(Trigger::Answered, loan));
         self.enter(index, self.limits.handshake_timeout);
         self.settle(index);
         self.resume(index);
@@ -272,7 +308,7 @@ impl Hub {
     }
 
     fn http(&mut self, index: u32) -> Option<&mut Http> {
-        self.slots.0[index as usize].conn.extra().http.as_mut()
+        self.passing.get_mut(&self.slots.0[index as usize].passing)?.http.as_mut()
     }
 
     pub(super) fn respond(&mut self, id: ConnId, response: &Response) -> bool {

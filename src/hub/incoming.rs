@@ -48,7 +48,7 @@ impl Hub {
     /// Goes on with what was kept while a request was with the application, the backlog was high, or reading was paused.
     #[inline(never)]
     pub fn feed_kept(&mut self, index: u32, app: &mut dyn Handler) {
-        if let Some(mut kept) = self.with(index, |conn, _| conn.take_kept()) {
+        if let Some(mut kept) = self.with(index, |conn, loan| conn.take_kept(loan.unfinished)) {
             self.feed(index, &mut kept, app);
         }
     }
@@ -56,7 +56,9 @@ impl Hub {
     /// True when there is something of that kind.
     pub fn kept_is_due(&self, index: u32) -> bool {
         let conn = &self.slots.0[index as usize].conn;
-        conn.kept() > 0 && conn.phase != Phase::Reply && !conn.flags.has(Flags::HIGH | Flags::PAUSED)
+        conn.kept(&self.unfinished) > 0
+            && conn.phase != Phase::Reply
+            && !conn.flags.has(Flags::HIGH | Flags::PAUSED)
     }
 
     #[inline]
@@ -89,7 +91,7 @@ impl Hub {
             };
             let Some(event) = event else {
                 #[cfg(feature = "deflate")]
-                if self.slots.0[index as usize].conn.put_off() > 0 {
+                if self.slots.0[index as usize].conn.put_off(&self.unfinished) > 0 {
                     self.stats.budget_inflate += 1;
                     self.resume(index);
                 }

@@ -6,8 +6,6 @@
 use std::collections::BTreeMap;
 
 use super::{Hub, Marks};
-#[cfg(test)]
-use crate::conn::Connection;
 use crate::conn::Flags;
 use crate::conn::outbox::COALESCE_MAX;
 #[cfg(test)]
@@ -24,7 +22,7 @@ impl Hub {
         #[cfg(feature = "deflate")]
         self.check_deflate();
         let (mut queued, mut charge, mut open, mut half_open, mut waiting) = (0, 0, 0, 0, 0);
-        let mut refusing = 0;
+        let (mut refusing, mut unfinished, mut passing) = (0, 0, 0);
         for (index, slot) in &self.slots.0 {
             let backlog = slot.conn.backlog();
             refusing += u64::from(slot.marks.has(Marks::REFUSED));
@@ -44,7 +42,9 @@ impl Hub {
                 charge += self.tls_charge(index as u32);
             }
             waiting += usize::from(slot.conn.phase != Phase::Closed);
-            charge += slot.conn.charge();
+            charge += slot.conn.charge(&self.unfinished);
+            unfinished += usize::from(slot.conn.received.is_some());
+            passing += usize::from(slot.passing.is_some());
             open += u64::from(slot.marks.has(Marks::OPEN));
             half_open += u64::from(slot.marks.has(Marks::HALF_OPEN));
             assert!(backlog <= self.limits.backlog_max, "backlog {backlog} above its maximum");
@@ -60,6 +60,8 @@ impl Hub {
                 "{backlog} bytes that nobody will write: {slot:?}"
             );
         }
+        assert_eq!(self.passing.len(), passing, "places of those who come and go");
+        assert_eq!(self.unfinished.len(), unfinished, "places of incomplete input");
         assert_eq!(self.wheel.armed(), waiting, "entries on the wheel");
         assert_eq!(self.timer_wheel.armed(), self.timers.len(), "timers on the wheel");
         assert_eq!(self.stats.queued_bytes, queued as u64, "sum of backlogs");
@@ -81,7 +83,7 @@ impl Hub {
     /// When it does not: that is a defect of the hub.
     pub fn check_ledger(&self) {
         let conns = self.slots.0.iter().map(|(_, slot)| &slot.conn);
-        let own: usize = conns.clone().map(Connection::charge).sum();
+        let own: usize = conns.clone().map(|conn| conn.charge(&self.unfinished)).sum();
         let outboxes = conns.filter_map(|conn| conn.outbox.as_deref());
         outboxes.clone().for_each(Outbox::check);
         let shared: BTreeMap<_, _> = outboxes.flat_map(|outbox| outbox.shared()).collect();

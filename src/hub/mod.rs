@@ -38,6 +38,7 @@ use self::broadcast::Gathered;
 use self::context::Context;
 use self::deadlines::{Shutdown, Timer, tick_of};
 use self::handler::Handler;
+use self::http::Http;
 pub use self::marks::Marks;
 use self::outgoing::Sent;
 use self::stats::Stats;
@@ -48,10 +49,11 @@ use crate::conn::cork::Cork;
 use crate::conn::deflate::Codecs;
 use crate::conn::outbox::Ledger;
 use crate::conn::phase::{Phase, Trigger};
-use crate::conn::{Connection, Flags, Loan, Received};
+use crate::conn::{Connection, Flags, Loan, Received, Unfinished};
 use crate::ground::id::ConnId;
 use crate::ground::limits::Limits;
 use crate::ground::rng::Rng;
+use crate::ground::table::{Place, Table};
 use crate::ground::wheel::{Link, Wheel};
 use crate::wire::{close, frame};
 
@@ -68,6 +70,8 @@ pub struct Slot {
     /// The protocol's state.
     pub conn: Connection,
     link: Link,
+    /// Place of what it has only while it comes and goes.
+    passing: Option<Place>,
     generation: u32,
     /// Place of its source in the table of sources.
     source: u32,
@@ -91,22 +95,31 @@ const _: () = {
 };
 
 impl Slot {
-    fn may_be_read(&self, limits: &Limits) -> bool {
+    fn may_be_read(&self, limits: &Limits, unfinished: &Unfinished) -> bool {
         // What was put off comes before what the kernel holds.
         #[cfg(feature = "deflate")]
-        if self.conn.put_off() > 0 {
+        if self.conn.put_off(unfinished) > 0 {
             return false;
         }
         !self.conn.flags.has(Flags::HIGH | Flags::PAUSED)
             && self.conn.phase != Phase::Closed
-            && self.conn.kept() <= limits.head_max
+            && self.conn.kept(unfinished) <= limits.head_max
     }
 
     /// True for a server's connection that has been answered and has not begun another request.
-    fn is_between_requests(&self) -> bool {
-        let begun = matches!(self.conn.received.as_deref(), Some(Received::Head(..)));
+    fn is_between_requests(&self, unfinished: &Unfinished) -> bool {
+        let begun = matches!(unfinished.get(&self.conn.received), Some(Received::Head(..)));
         !begun && !self.marks.has(Marks::HALF_OPEN) && !self.conn.flags.has(Flags::CLIENT)
     }
+}
+
+/// What a connection has only while it comes and goes.
+#[derive(Debug, Default)]
+struct Passing {
+    /// The HTTP exchange, before it is a WebSocket.
+    http: Option<Http>,
+    /// Why it is ending, once that is known.
+    closed: Option<Closed>,
 }
 
 struct Slots(Slab<Slot>);
@@ -120,6 +133,7 @@ pub struct Hub {
     timers: Slab<Timer>,
     timer_wheel: Wheel,
     topics: Topics,
+    passing: Table<Passing>,
     gathered: Gathered,
     /// Those who get a Ping at the end of the turn.
     pinged: Vec<u32>,
@@ -129,6 +143,7 @@ pub struct Hub {
     sessions: tls::Sessions,
     pub(crate) stats: Stats,
     memory: Ledger,
+    unfinished: Unfinished,
     /// What messages are compressed and inflated with.
     #[cfg(feature = "deflate")]
     codecs: Codecs,
@@ -178,6 +193,10 @@ impl Hub {
                 <= limits.frame_max.min(limits.streamed_message_max).min(limits.message_max as u64),
             #[cfg(feature = "deflate")]
             codecs: Codecs::new(&limits),
+            ready: Vec::with_capacity(limits.events_max),
+            spare: Vec::with_capacity(limits.events_max),
+            dirty: VecDeque::with_capacity(limits.events_max),
+            doomed: VecDeque::with_capacity(limits.events_max),
             limits,
             origins,
             slots: Slots(Slab::new()),
@@ -185,6 +204,7 @@ impl Hub {
             timers: Slab::new(),
             timer_wheel: Wheel::default(),
             topics: Topics::default(),
+            passing: Table::default(),
             gathered: Gathered::default(),
             pinged: Vec::new(),
             sources: Sources::default(),
@@ -193,15 +213,12 @@ impl Hub {
             sessions: tls::Sessions::default(),
             stats: Stats::default(),
             memory: Ledger::default(),
+            unfinished: Unfinished::default(),
             rng: Rng::new(seed),
             now: Duration::ZERO,
             tick: 0,
             next_generation: 0,
             corked: NOBODY,
-            ready: Vec::new(),
-            spare: Vec::new(),
-            dirty: VecDeque::new(),
-            doomed: VecDeque::new(),
             #[cfg(any(test, feature = "client"))]
             dials: VecDeque::new(),
             scope: 0,
@@ -273,21 +290,30 @@ impl Hub {
 
     /// Lets `f` change a connection and keeps the sums right.
     fn with<R>(&mut self, index: u32, f: impl FnOnce(&mut Connection, &mut Loan<'_>) -> R) -> R {
+        let before = self.held(index);
         let conn = &mut self.slots.0[index as usize].conn;
-        let (charge, backlog) = (conn.charge(), conn.backlog());
         let cork = (self.corked == index).then_some(&mut self.cork);
         let mut loan = Loan {
             limits: &self.limits,
             cork,
             rng: &mut self.rng,
             memory: &self.memory,
+            unfinished: &mut self.unfinished,
             #[cfg(feature = "deflate")]
             codecs: &mut self.codecs,
         };
         let result = f(conn, &mut loan);
-        self.memory.set(self.memory.get() + conn.charge() - charge);
-        self.stats.queued_bytes = self.stats.queued_bytes + conn.backlog() as u64 - backlog as u64;
+        let after = self.held(index);
+        self.memory.set(self.memory.get() + after.0 - before.0);
+        self.stats.queued_bytes = self.stats.queued_bytes + after.1 as u64 - before.1 as u64;
         result
+    }
+
+    /// Memory and backlog of a connection. Not part of each of the closures' callers: twice in thirty functions is kilobytes.
+    #[inline(never)]
+    fn held(&self, index: u32) -> (usize, usize) {
+        let conn = &self.slots.0[index as usize].conn;
+        (conn.charge(&self.unfinished), conn.backlog())
     }
 
     /// The peer's stream is over.
@@ -312,7 +338,7 @@ impl Hub {
                 self.ending(index, Closed::new(By::Peer, cause));
             }
             Phase::Ending => self.finish(index),
-            Phase::Head if slot.is_between_requests() => {
+            Phase::Head if slot.is_between_requests(&self.unfinished) => {
                 self.doom(index, Closed::new(By::Peer, Cause::Answered), false);
             }
             // Our Close is out and the peer ends its stream without one: RFC 6455 §7.1.5 calls that code 1006.
@@ -337,13 +363,15 @@ impl Hub {
     /// True when the peer may be read: its own replies do not pile up, the application has not paused it, and a request
     /// with the application has not been followed by more than a head's worth.
     pub fn may_read(&self, index: u32) -> bool {
-        self.slots.0[index as usize].may_be_read(&self.limits)
+        self.slots.0[index as usize].may_be_read(&self.limits, &self.unfinished)
     }
 
     /// True when the peer may be read and the kernel may hold bytes of it.
     pub fn wants_read(&self, index: u32) -> bool {
         let slot = self.slots.0.get(index as usize);
-        slot.is_some_and(|slot| slot.marks.has(Marks::READABLE) && slot.may_be_read(&self.limits))
+        slot.is_some_and(|slot| {
+            slot.marks.has(Marks::READABLE) && slot.may_be_read(&self.limits, &self.unfinished)
+        })
     }
 
     /// Puts a connection on the ready list.
@@ -412,9 +440,8 @@ impl Hub {
 
     /// The WebSocket or exchange is about to end with what is queued; input is dropped from here on.
     fn ending(&mut self, index: u32, closed: Closed) {
-        let conn = &mut self.slots.0[index as usize].conn;
-        conn.extra().closed.get_or_insert(closed);
-        self.with(index, |conn, _| conn.trigger(Trigger::Last));
+        self.note_end(index, closed);
+        self.with(index, |conn, loan| conn.trigger(Trigger::Last, loan));
         self.left_open(index);
         self.enter(index, self.limits.close_timeout);
         if self.settle(index) != Sent::Gone {
@@ -437,7 +464,7 @@ impl Hub {
             closed.reason = reason.into();
         }
         closed.code = Some(code);
-        self.slots.0[index as usize].conn.extra().closed.get_or_insert(closed);
+        self.note_end(index, closed);
         self.left_open(index);
         self.enter(index, self.limits.close_timeout);
         if self.settle(index) != Sent::Gone {
@@ -447,16 +474,20 @@ impl Hub {
         true
     }
 
+    /// Notes down why a connection is ending; the first reason counts.
+    fn note_end(&mut self, index: u32, closed: Closed) {
+        let place = &mut self.slots.0[index as usize].passing;
+        self.passing.or_default(place).closed.get_or_insert(closed);
+    }
+
     /// Ends a connection at once. It stays in its slot, finding nothing, until it is buried.
     fn doom(&mut self, index: u32, closed: Closed, reset: bool) {
         if self.slots.0[index as usize].conn.phase == Phase::Closed {
             return;
         }
         self.left_open(index);
-        self.with(index, |conn, _| {
-            conn.extra().closed.get_or_insert(closed);
-            conn.trigger(Trigger::Done);
-        });
+        self.note_end(index, closed);
+        self.with(index, |conn, loan| conn.trigger(Trigger::Done, loan));
         if self.corked == index {
             self.cork.clear();
         }
@@ -506,7 +537,7 @@ impl Hub {
         #[cfg(feature = "deflate")]
         self.release_deflate(index);
         let slot = &mut self.slots.0[index as usize];
-        let closed = slot.conn.extra().closed.take();
+        let closed = self.passing.take(&mut slot.passing).and_then(|passing| passing.closed);
         let mut closed = closed.unwrap_or_else(|| Closed::new(By::Server, Cause::Answered));
         let flags = slot.conn.flags;
         closed.clean = flags.has(Flags::CLOSE_SENT) && flags.has(Flags::CLOSE_RECEIVED);
@@ -523,16 +554,30 @@ impl Hub {
         self.drop_tls(index);
         let slot = self.slots.0.remove(index as usize);
         self.sources.release(slot.source);
-        if self.slots.0.is_empty() && self.slots.0.capacity() > PLACES_KEPT {
-            // The crowd has gone. A slab alone would keep its places for ever.
-            self.slots.0 = Slab::new();
-            (self.ready, self.spare) = Default::default();
-            (self.dirty, self.doomed) = Default::default();
-            self.pinged = Vec::new();
-            #[cfg(feature = "tls")]
-            self.sessions.shrink();
-        }
         slot.marks.has(Marks::RESET)
+    }
+
+    /// Where the last of a crowd has gone: gives back the memory of the places that it had, which tables alone would keep for
+    /// ever. Lists keep what a turn takes. The largest comes last: by what is given back to it glibc's allocator judges how
+    /// much it had better keep from there on.
+    pub fn shrink(&mut self) {
+        if !self.slots.0.is_empty() || self.slots.0.capacity() <= PLACES_KEPT {
+            return;
+        }
+        let places = self.limits.events_max;
+        for list in [&mut self.ready, &mut self.spare] {
+            list.clear();
+            list.shrink_to(places);
+        }
+        for list in [&mut self.dirty, &mut self.doomed] {
+            list.clear();
+            list.shrink_to(places);
+        }
+        self.pinged = Vec::new();
+        #[cfg(feature = "tls")]
+        self.sessions.shrink();
+        (self.passing, self.unfinished) = Default::default();
+        self.slots.0 = Slab::new();
     }
 }
 

@@ -336,7 +336,7 @@ impl Hub {
 
     /// Makes room for input of `len` bytes: what is being assembled may grow ahead of what arrives.
     pub(super) fn make_room(&mut self, index: u32, len: usize) {
-        let charge = self.slots.0[index as usize].conn.charge();
+        let charge = self.slots.0[index as usize].conn.charge(&self.unfinished);
         // An assembly never outgrows a message; other input doubles at the most.
         let assembly = (GROWTH * len + (GROWTH - 1) * charge).min(self.limits.message_max);
         #[cfg(feature = "deflate")]
@@ -363,7 +363,7 @@ impl Hub {
                 let veiled = self.tls_charge(place as u32);
                 #[cfg(not(feature = "tls"))]
                 let veiled = 0;
-                (slot.conn.backlog().max(slot.conn.charge()) + veiled, place as u32)
+                (slot.conn.backlog().max(slot.conn.charge(&self.unfinished)) + veiled, place as u32)
             })
             .filter(|&(debt, _)| debt > 0)
             .collect();

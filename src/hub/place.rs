@@ -22,8 +22,8 @@ impl Hub {
             return None;
         }
         self.make_room(index, room);
-        let len = self.with(index, |conn, loan| conn.make_place(room, loan.limits))?;
-        Some(self.slots.0[index as usize].conn.place(len))
+        let len = self.with(index, |conn, loan| conn.make_place(room, loan))?;
+        Some(self.slots.0[index as usize].conn.place(len, &mut self.unfinished))
     }
 
     /// The first `len` bytes of a place of `room` have come, the last that the kernel held if `drained`.

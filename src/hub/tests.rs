@@ -372,7 +372,8 @@ fn an_answer_that_never_comes_is_given_for_the_application() {
     let index = pair.server.index.unwrap();
     let mut request = b"GET /later HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\n".to_vec();
     pair.server.input(&mut request);
-    assert_eq!(pair.server.hub.slot(index).unwrap().conn.kept(), 16);
+    let hub = &pair.server.hub;
+    assert_eq!(hub.slots.0[index as usize].conn.kept(&hub.unfinished), 16);
     pair.pass(59 * SECOND);
     assert_eq!(pair.server.app.take(), [""; 0]);
     pair.pass(20 * SECOND);
@@ -422,6 +423,20 @@ fn a_shutdown_tells_everyone_in_batches() {
     }
     let report = side.hub.shutdown_report().expect("all are gone");
     assert_eq!((report.told, report.closed, report.cut), (5, 5, 0));
+}
+
+#[test]
+fn a_crowd_that_has_gone_leaves_no_places() {
+    let mut side = Side::new(Limits::default(), 4);
+    for _ in 0..200 {
+        side.hub.admit(([127, 0, 0, 1], 1).into());
+    }
+    for left in (0..200).rev() {
+        side.hub.broken(left as u32, std::io::ErrorKind::ConnectionReset);
+        side.bury();
+        side.hub.shrink();
+        assert_eq!((side.hub.passing.len(), side.hub.slots.0.capacity() == 0), (left, left == 0));
+    }
 }
 
 #[test]

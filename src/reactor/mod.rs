@@ -651,6 +651,7 @@ impl<I: Io> Reactor<I> {
             let reset = self.hub.bury(index, app);
             self.io.close(index, reset);
         }
+        self.hub.shrink();
         if self.starved {
             self.retry_listeners();
         }
