@@ -87,11 +87,18 @@ impl Cork {
         self.end + self.lent_len
     }
 
-    /// True where there is room for `len` bytes more of the cork's own. Should the kernel refuse what is gathered, all of it
-    /// becomes backlog, which must not be the connection's end.
+    /// True where a frame of `len` bytes more may be gathered, of either kind. Should the kernel refuse it, all of it becomes
+    /// backlog, which must not be the connection's end: not with what is queued behind it until that is high, and half of the
+    /// rest for the message that makes it so.
+    #[inline]
+    pub fn may_hold(&self, len: usize, limits: &Limits) -> bool {
+        self.len() + len + HEADER_MAX <= limits.backlog_max.saturating_sub(limits.backlog_high) / 2
+    }
+
+    /// True where there is room for `len` bytes more of the cork's own.
     #[inline]
     pub fn has_room(&self, len: usize, limits: &Limits) -> bool {
-        self.end + len < limits.cork_bytes && self.len() + len <= limits.backlog_max
+        self.end + len < limits.cork_bytes && self.may_hold(len, limits)
     }
 
     /// True when there are none.

@@ -224,20 +224,26 @@ impl Incoming {
         Arrival::Message(Message { payload, ..Message::of(kind) })
     }
 
-    /// Makes a place behind what has been assembled for the bytes that come next, if they belong there as they are; returns
-    /// its length, at most `room`. Only where there is something, and for `least` at least: a few bytes are sooner copied.
-    pub fn make_place(&mut self, room: usize, least: usize) -> Option<usize> {
+    /// How much is still to come of the data frame that is arriving, where another frame of its message follows.
+    pub fn fragment_left(&self) -> usize {
+        usize::try_from(self.decoder.fragment_left()).unwrap_or(usize::MAX)
+    }
+
+    /// How long a place behind what has been assembled the bytes that come next may have, `room` at most, if they belong there
+    /// as they are. Only where there is something, and for `least` at least: a few bytes are sooner copied.
+    pub fn place_len(&self, room: usize, least: usize) -> Option<usize> {
         #[cfg(feature = "deflate")]
         if self.compressed {
             return None;
         }
         let len = room.min(usize::try_from(self.decoder.data_left()).unwrap_or(usize::MAX));
-        if self.parts || self.assembly.len() < least || len < least {
-            return None;
-        }
+        (!self.parts && self.assembly.len() >= least && len >= least).then_some(len)
+    }
+
+    /// Makes that place.
+    pub fn make_place(&mut self, len: usize) {
         self.grow(len, self.declared);
         self.assembly.resize(self.assembly.len() + len, 0);
-        Some(len)
     }
 
     /// The place of so many bytes that has just been made.

@@ -229,11 +229,10 @@ impl Connection {
                     incoming.drop_assembly();
                 }
             }
-            Phase::Ending | Phase::Closed => {
+            Phase::Ending => drop(loan.unfinished.take(&mut self.received)),
+            Phase::Closed => {
                 loan.unfinished.take(&mut self.received);
-                if phase == Phase::Closed {
-                    self.outbox = None;
-                }
+                self.outbox = None;
             }
             _ => {}
         }
@@ -456,22 +455,29 @@ impl Connection {
         self.event(arrival, loan)
     }
 
-    /// Makes a place for bytes that come next, if they belong to a long message as they are; see [`Incoming::make_place`].
-    pub fn make_place(&mut self, room: usize, loan: &mut Loan<'_>) -> Option<usize> {
-        match loan.unfinished.get_mut(&self.received) {
-            Some(Received::Frames(incoming)) if self.phase == Phase::Open => {
-                incoming.make_place(room, loan.limits.scratch_bytes / PLACE_SHARE)
-            }
-            _ => None,
-        }
+    /// How long a place the bytes that come next may have, if they belong to a long message as they are.
+    pub fn place_len(&self, room: usize, unfinished: &Unfinished, limits: &Limits) -> Option<usize> {
+        let Some(Received::Frames(incoming)) = unfinished.get(&self.received) else { return None };
+        let len = incoming.place_len(room, limits.scratch_bytes / PLACE_SHARE);
+        len.filter(|_| self.phase == Phase::Open)
+    }
+
+    /// Makes that place, in which nothing has come yet.
+    pub fn make_place(&mut self, len: usize, loan: &mut Loan<'_>) {
+        let Some(Received::Frames(incoming)) = loan.unfinished.get_mut(&self.received) else { return };
+        incoming.make_place(len);
+    }
+
+    /// How much is still to come of a long data frame, where another frame of its message follows.
+    pub fn fragment_left(&self, unfinished: &Unfinished, limits: &Limits) -> Option<usize> {
+        let Some(Received::Frames(incoming)) = unfinished.get(&self.received) else { return None };
+        Some(incoming.fragment_left()).filter(|&left| left >= limits.scratch_bytes / PLACE_SHARE)
     }
 
     /// The place of so many bytes that has just been made.
     pub fn place<'u>(&self, len: usize, unfinished: &'u mut Unfinished) -> &'u mut [u8] {
-        match unfinished.get_mut(&self.received) {
-            Some(Received::Frames(incoming)) => incoming.place(len),
-            _ => &mut [],
-        }
+        let Some(Received::Frames(incoming)) = unfinished.get_mut(&self.received) else { return &mut [] };
+        incoming.place(len)
     }
 
     /// What comes of `len` bytes in a place of `room`.

@@ -57,21 +57,21 @@ macro_rules! with_limits {
             /// Connections whose TLS handshake is worked on per turn; the others wait for the next turn. A step takes around a
             /// tenth of a millisecond, during which nobody else is served.
             tls_handshake_budget: Count = 32;
-            /// Bytes read from one connection per turn; the rest waits for the next turn.
-            read_budget: Bytes = 520 * 1024;
+            /// Bytes of one connection after which it is not read again in a turn; the rest waits for the next turn.
+            read_budget: Bytes = 1032 * 1024;
             /// Bytes to which the messages of one connection are inflated per turn; the rest waits for the next turn.
             inflate_budget: Bytes = 1024 * 1024;
             /// Bytes written to one connection per turn; the rest waits for the next turn.
-            flush_budget: Bytes = 1024 * 1024;
+            flush_budget: Bytes = 1040 * 1024;
             /// Commands of other threads carried out per turn; the rest waits for the next turn.
             inbox_budget: Count = 1_024;
             /// Deadlines of connections met per turn, Pings included; the rest waits for the next turn.
             expire_budget: Count = 1_024;
             /// Readiness events taken from the kernel per turn; the rest waits for the next turn.
             events_max: Count = 1_024;
-            /// Size of the loop's one read buffer, in bytes. A little more than a power of two, so that a long message whose
+            /// Size of the loop's one read buffer, in bytes, a frame's header not counted. A little more than a power of two, so that a long message whose
             /// length is one comes without a further read for its end, which the headers have pushed back.
-            scratch_bytes: Bytes = 260 * 1024;
+            scratch_bytes: Bytes = 516 * 1024;
             /// Size of the loop's one write buffer, in bytes; replies beyond it go to the connection's backlog.
             cork_bytes: Bytes = 64 * 1024;
             /// Whether replies wait for the end of the turn; off, each peer's are written as soon as it has been read. On,
@@ -114,7 +114,7 @@ macro_rules! with_limits {
             inflate_ratio_max: Count = 200;
             /// Outgoing messages longer than this are split into fragments of this many bytes. Where it is not less than
             /// `scratch_bytes`, what one read has brought of a long message can be answered with one frame, which is not copied.
-            fragment_bytes: Bytes = 260 * 1024;
+            fragment_bytes: Bytes = 516 * 1024;
 
             /// Backlog of one connection, in bytes, above which `Sent::High` is returned and the peer is no longer read.
             backlog_high: Bytes = 256 * 1024;

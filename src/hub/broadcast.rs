@@ -3,7 +3,7 @@
 //!
 //! So a publish costs the same however many subscribe, a subscriber that keeps up costs one write a turn however much
 //! was published, and no queue comes about for it, nor for a Ping. Refuses to know sockets. Invariants: it never holds frames of two
-//! topics, nor more than `backlog_high` unless that is one message; whoever subscribed before gets them, whoever does
+//! topics, nor more than a quarter of `backlog_max` unless that is one message; whoever subscribed before gets them, whoever does
 //! later does not; what is sent to a subscriber afterwards comes behind them.
 
 use super::outgoing::SEGMENT;
@@ -96,10 +96,11 @@ impl Hub {
             return 0;
         }
         let waits = self.gathered.bytes.len();
-        if self.gathered.topic != topic || waits + len > self.limits.backlog_high {
+        if self.gathered.topic != topic || waits + len > self.limits.backlog_max / 4 {
             self.hand_out();
         }
-        self.reserve(NOBODY, self.forms(topic) * len);
+        // It doubles when it grows.
+        self.reserve(NOBODY, self.forms(topic) * (self.gathered.bytes.len() + len));
         let before = self.gathered.charge();
         #[cfg(feature = "deflate")]
         self.gather_packed(topic, message);

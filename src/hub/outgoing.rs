@@ -116,7 +116,8 @@ impl Hub {
     /// Gathers a whole message to the peer that is being read in the loop's write buffer, where it goes out as it is, fits,
     /// and nothing waits before it. No sum changes but the counter.
     fn reply(&mut self, id: ConnId, opcode: Opcode, payload: &[u8]) -> bool {
-        let replied = self.replies(id) && self.gather_reply(true, opcode, payload);
+        let fits = payload.len() <= self.frame_max;
+        let replied = fits && self.replies(id) && self.gather_reply(true, opcode, payload);
         self.stats.messages_out += u64::from(replied);
         replied
     }
@@ -124,16 +125,13 @@ impl Hub {
     /// Gathers a frame in the loop's write buffer, copied or, where it is long and lies in the read buffer, lent; false where
     /// neither is possible.
     fn gather_reply(&mut self, fin: bool, opcode: Opcode, payload: &[u8]) -> bool {
-        payload.len() <= self.frame_max
-            && (self.cork.append_control(fin, opcode, payload) || self.gather_long(fin, opcode, payload))
+        self.cork.append_control(fin, opcode, payload) || self.gather_long(fin, opcode, payload)
     }
 
     #[inline(never)]
     fn gather_long(&mut self, fin: bool, opcode: Opcode, payload: &[u8]) -> bool {
         let header = Header { fin, opcode, key: None, len: payload.len() as u64 };
-        // The same limit as of the cork's own; see `Cork::has_room`.
-        let len = self.cork.len() + payload.len();
-        if len <= self.limits.backlog_max && self.cork.append_lent(header, payload) {
+        if self.cork.may_hold(payload.len(), &self.limits) && self.cork.append_lent(header, payload) {
             return true;
         }
         let fits = payload.len() <= self.reply_max && self.cork.has_room(payload.len(), &self.limits);
@@ -166,12 +164,12 @@ impl Hub {
             return Sent::Ok;
         }
         let Some(index) = self.find_in_order(id) else { return Sent::Gone };
-        if self.reply_part(index, kind, bytes, last) {
-            return Sent::Ok;
-        }
         if bytes.len() + FRAME_OVERHEAD > self.limits.backlog_max {
             self.stats.refused_messages += 1;
             return Sent::Refused;
+        }
+        if self.reply_part(index, kind, bytes, last) {
+            return Sent::Ok;
         }
         if !self.reserve(index, bytes.len() + FRAME_OVERHEAD) {
             return Sent::Gone;

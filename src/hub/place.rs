@@ -13,6 +13,18 @@ impl Hub {
         self.slots.0[index as usize].conn.received.is_some()
     }
 
+    /// How much of `room` to read so that the read ends with a long frame, where another follows: the next read then begins
+    /// with a header, and a peer whose frames are as long as the read buffer sends one in each.
+    pub fn up_to_frame_end(&self, index: u32, room: usize) -> usize {
+        // What comes in TLS is longer than what is in it.
+        #[cfg(feature = "tls")]
+        if self.is_tls(index) {
+            return room;
+        }
+        let left = self.slots.0[index as usize].conn.fragment_left(&self.unfinished, &self.limits);
+        left.map_or(room, |left| left.min(room))
+    }
+
     /// Where the bytes that come next from a peer are to be put, `room` at the most, if they have a place of their own.
     /// What has come is told to [`Hub::received_in_place`], also where it is nothing.
     pub fn place(&mut self, index: u32, room: usize) -> Option<&mut [u8]> {
@@ -21,9 +33,12 @@ impl Hub {
         if self.is_tls(index) {
             return None;
         }
-        self.make_room(index, room);
-        let len = self.with(index, |conn, loan| conn.make_place(room, loan))?;
-        Some(self.slots.0[index as usize].conn.place(len, &mut self.unfinished))
+        let len = self.slots.0[index as usize].conn.place_len(room, &self.unfinished, &self.limits)?;
+        // To make room may be the end of this one too, which has no place then.
+        self.make_room(index, len);
+        self.with(index, |conn, loan| conn.make_place(len, loan));
+        let place = self.slots.0[index as usize].conn.place(len, &mut self.unfinished);
+        (!place.is_empty()).then_some(place)
     }
 
     /// The first `len` bytes of a place of `room` have come, the last that the kernel held if `drained`.

@@ -192,7 +192,7 @@ counters! {
     writes,
     /// Reads that gave nothing.
     reads_empty,
-    /// Reads that filled all of `scratch_bytes`, or what `read_budget` left of it.
+    /// Reads of all of `scratch_bytes`, or of all of `read_budget` where that is less.
     reads_full,
     /// Times something sent to the peer being read did not fit into `cork_bytes` and went to its backlog.
     cork_spills,

@@ -36,6 +36,7 @@ use crate::hub::deadlines::Report;
 use crate::hub::handler::Handler;
 use crate::hub::outgoing::Next;
 use crate::hub::{Hub, Marks};
+use crate::wire::frame::HEADER_MAX;
 
 /// What a turn of the loop ended with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +86,8 @@ impl<I: Io> Reactor<I> {
     pub fn new(mut io: I, hub: Hub) -> Self {
         let limits = &hub.limits;
         let inbox = Inbox::new(limits.inbox_max, limits.inbox_bytes_max, io.waker());
-        let scratch = vec![0; HEADROOM + limits.scratch_bytes];
+        // A frame as long as the read buffer comes with its header.
+        let scratch = vec![0; HEADROOM + limits.scratch_bytes + HEADER_MAX];
         let now = io.now();
         Reactor {
             io,
@@ -366,17 +368,19 @@ impl<I: Io> Reactor<I> {
                 }
                 continue;
             }
-            let most = (self.scratch.len() - HEADROOM).min(budget);
+            // The budget is looked at between reads: cut short by it, a read would end within a frame.
+            let mut most = (self.scratch.len() - HEADROOM).min(self.hub.limits.read_budget);
             self.hub.stats.reads += 1;
-            if self.hub.may_have_place(index)
-                && let Some(len) = self.read_in_place(index, most, app)
-            {
-                budget -= len;
-                continue;
+            if self.hub.may_have_place(index) {
+                if let Some(len) = self.read_in_place(index, most, app) {
+                    budget = budget.saturating_sub(len);
+                    continue;
+                }
+                most = self.hub.up_to_frame_end(index, most);
             }
             match self.io.read(index, &mut self.scratch[HEADROOM..HEADROOM + most]) {
                 Ok(len @ 1..) => {
-                    budget -= len;
+                    budget = budget.saturating_sub(len);
                     let drained = self.note_read(len, most);
                     self.received(index, len, drained, app);
                 }
@@ -401,10 +405,12 @@ impl<I: Io> Reactor<I> {
         }
     }
 
-    /// Counts a read of `len` bytes into a place of `room`; true when it has drained the socket, as one does that came back
+    /// Counts a read of `len` bytes where `room` were asked for; true when it has drained the socket, as one does that came back
     /// short.
     fn note_read(&mut self, len: usize, room: usize) -> bool {
-        self.hub.stats.reads_full += u64::from(len == room);
+        let limits = &self.hub.limits;
+        let full = len == room && len >= limits.scratch_bytes.min(limits.read_budget);
+        self.hub.stats.reads_full += u64::from(full);
         len < room && self.hub.limits.short_read_rule
     }
 

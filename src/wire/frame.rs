@@ -353,6 +353,14 @@ impl FrameDecoder {
         }
     }
 
+    /// The same, where another frame of its message follows.
+    pub fn fragment_left(&self) -> u64 {
+        match &self.open {
+            Some((header, _)) if !header.fin => self.data_left(),
+            _ => 0,
+        }
+    }
+
     /// The next piece of the frame that is arriving, where it has been put in its place already. No more of `payload` is
     /// taken than is still to come of that frame.
     pub fn piece_in_place<'b>(&mut self, payload: &'b mut [u8]) -> Option<Piece<'b>> {

@@ -151,16 +151,16 @@ pub const LOADS: &[Load] = &[
     broadcast(
         "burst-1kx128",
         "broadcast: 1 to 1,000, 128 bytes, 100 at once",
-        "-n 1000 --size 128 --rate 100 --burst 100 --timeout 30s --warmup {warmup} --duration {duration}",
+        "-n 1000 --size 128 --rate 400 --burst 100 --timeout 30s --warmup {warmup} --duration 1500ms",
         None,
-        4.0,
+        5.5,
     ),
     broadcast(
         "burst-1kx4KiB",
         "broadcast: 1 to 1,000, 4 KiB, 100 at once",
-        "-n 1000 --size 4KiB --rate 100 --burst 100 --timeout 30s --warmup {warmup} --duration {duration}",
+        "-n 1000 --size 4KiB --rate 400 --burst 100 --timeout 30s --warmup {warmup} --duration 1500ms",
         Some(4.0 * KIB),
-        5.0,
+        6.5,
     ),
     broadcast(
         "burst-10kx128",

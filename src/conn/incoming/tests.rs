@@ -48,7 +48,8 @@ fn arrivals_with(bytes: &[u8], cuts: &[usize], rules: &Rules, least: usize) -> V
         let mut rest = part.as_mut_slice();
         loop {
             // As from a socket that may have more to give than it has at this moment.
-            let (arrival, left) = if let Some(room) = incoming.make_place(rest.len() + 3, least) {
+            let (arrival, left) = if let Some(room) = incoming.place_len(rest.len() + 3, least) {
+                incoming.make_place(room);
                 let (here, left) = rest.split_at_mut(room.min(rest.len()));
                 incoming.place(room)[..here.len()].copy_from_slice(here);
                 (incoming.arrived_in_place(room, here.len()), left)
