@@ -69,8 +69,9 @@ macro_rules! with_limits {
             expire_budget: Count = 1_024;
             /// Readiness events taken from the kernel per turn; the rest waits for the next turn.
             events_max: Count = 1_024;
-            /// Size of the loop's one read buffer, in bytes, a frame's header not counted. A little more than a power of two, so that a long message whose
-            /// length is one comes without a further read for its end, which the headers have pushed back.
+            /// Size of the loop's one read buffer, in bytes, a frame's header not counted. A little more than a power of
+            /// two, so that a long message whose length is one comes without a further read for its end, which the headers
+            /// have pushed back.
             scratch_bytes: Bytes = 516 * 1024;
             /// Size of the loop's one write buffer, in bytes; replies beyond it go to the connection's backlog.
             cork_bytes: Bytes = 64 * 1024;

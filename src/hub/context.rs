@@ -113,7 +113,7 @@ impl<'a> Context<'a> {
     /// buffers are full it cannot send any more. False when the connection has ended or is closing.
     ///
     /// It takes effect at once: messages that were read together with the one being handled wait for
-    /// [`Context::resume`] too (`head_max` and one read, `scratch_bytes`, are kept at most). Only of a message that is
+    /// [`Context::resume`] too (`head_max` and one read, of `scratch_bytes` and a header, are kept at most). Only of a message that is
     /// taken in parts, the parts that were read together with the one being handled are still delivered.
     ///
     /// Sending goes on, and a reset by the peer is noticed as ever. So do the deadlines: a peer that is not read cannot
