@@ -359,7 +359,7 @@ impl Connection {
         match unfinished.get(&self.received) {
             Some(Received::Kept(kept)) => kept.len(),
             #[cfg(feature = "deflate")]
-            Some(Received::Frames(incoming)) => incoming.unread(),
+            Some(Received::Frames(_)) => self.put_off(unfinished),
             _ => 0,
         }
     }
