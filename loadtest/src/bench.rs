@@ -2,7 +2,8 @@
 //!
 //! Refuses to measure anything itself: a cell is a scenario with words that anyone can give it. Invariants: in each round
 //! every server is measured in every cell, each time with the raw loop right beside it; what fails becomes a reason and never
-//! a number, and ends nothing but itself; whenever it ends, what was measured is written.
+//! a number, and ends nothing but itself; whenever it ends, what was measured is written, but not over what was measured in
+//! more rounds.
 
 mod cells;
 mod document;
@@ -29,7 +30,7 @@ use crate::scenario;
 use crate::server::launch::{Launch, Launched};
 use crate::server::machine;
 use cells::{LOADS, Load};
-use document::{Cell, Document, Kind, Row, SCHEMA};
+use document::{Cell, Document, Kind, Row, Run, SCHEMA};
 use tally::{Measured, Rounds, Turn};
 
 /// Rounds, at most: as many as intervals are made of. Visits in each, too.
@@ -85,16 +86,16 @@ pub fn run(args: &cli::BenchPeers) -> Result<ExitCode, Failure> {
         }
     }
     let loads = cells::named(&args.cells)?;
-    let text = markdown::read(&args.out)?;
+    markdown::read(&args.out)?;
     let earlier = earlier(&args.out);
     if args.build {
         build(&args.peers);
     }
     let rows = peers::rows(&args.peers, &args.tidegate, &args.only)?;
     let mut bench = Bench::new(args, rows, loads)?;
-    let interrupted = bench.measure(&text, earlier.as_ref())?;
-    let mut document = bench.document(interrupted);
-    write(&mut document, &args.out, &text, earlier.as_ref())?;
+    let interrupted = bench.measure(earlier.as_ref())?;
+    let mut document = bench.document();
+    write(&mut document, &args.out, earlier.as_ref())?;
     print(&markdown::tables(&document))?;
     Ok(if interrupted { ExitCode::from(1) } else { ExitCode::SUCCESS })
 }
@@ -114,8 +115,9 @@ fn earlier(out: &Path) -> Option<Document> {
     serde_json::from_str(&std::fs::read_to_string(out.join("benchmarks.json")).ok()?).ok()
 }
 
-/// Writes the document, with the cells of an earlier one that were not measured again.
-fn write(document: &mut Document, out: &Path, text: &str, earlier: Option<&Document>) -> Result<(), Failure> {
+/// Writes the document, with the cells of an earlier one that were not measured again. The text around the tables is read
+/// anew: somebody may have gone on writing it meanwhile.
+fn write(document: &mut Document, out: &Path, earlier: Option<&Document>) -> Result<(), Failure> {
     let names: Vec<&str> = LOADS.iter().map(|load| load.name).collect();
     if let Some(earlier) = earlier {
         document.keep(earlier, &names);
@@ -124,7 +126,8 @@ fn write(document: &mut Document, out: &Path, text: &str, earlier: Option<&Docum
         .map_err(|error| Failure::refused(format!("cannot write benchmarks.json: {error}")))?;
     save(&out.join("benchmarks.json"), &(json + "\n"))?;
     save(&out.join("benchmarks.html"), &page::page(document))?;
-    save(&out.join(markdown::FILE), &markdown::with_tables(text, &markdown::tables(document)))
+    let text = markdown::read(out)?;
+    save(&out.join(markdown::FILE), &markdown::with_tables(&text, &markdown::tables(document)))
 }
 
 impl<'a> Bench<'a> {
@@ -163,7 +166,7 @@ impl<'a> Bench<'a> {
     }
 
     /// Measures all rounds, and writes what there is after each; true when the user ended it.
-    fn measure(&mut self, text: &str, earlier: Option<&Document>) -> Result<bool, Failure> {
+    fn measure(&mut self, earlier: Option<&Document>) -> Result<bool, Failure> {
         for round in 0..self.args.rounds {
             for load in 0..self.loads.len() {
                 self.rounds[load].iter_mut().for_each(|rounds| rounds.push(Vec::new()));
@@ -174,7 +177,7 @@ impl<'a> Bench<'a> {
                 }
             }
             if round + 1 < self.args.rounds {
-                write(&mut self.document(false), &self.args.out, text, earlier)?;
+                write(&mut self.document(), &self.args.out, earlier)?;
             }
         }
         Ok(false)
@@ -273,7 +276,13 @@ impl<'a> Bench<'a> {
         judged(&record, load)
     }
 
-    fn document(&self, interrupted: bool) -> Document {
+    /// True when somebody present has not been measured in all rounds.
+    fn is_unfinished(&self, rounds: &[Rounds]) -> bool {
+        let visited = |row: &usize| rounds[*row].iter().filter(|turns| !turns.is_empty()).count() as u64;
+        self.there.iter().any(|row| visited(row) < self.args.rounds)
+    }
+
+    fn document(&self) -> Document {
         let own = self.rows.iter().position(|row| row.kind == Kind::Own).unwrap_or(0);
         let mut command: Vec<String> = std::env::args().collect();
         if let Some(first) = command.first_mut() {
@@ -286,6 +295,7 @@ impl<'a> Bench<'a> {
             Cell {
                 name: load.name.into(),
                 began: self.progress.began_at,
+                unfinished: self.is_unfinished(rounds),
                 title: load.title.into(),
                 figure: load.figure.into(),
                 unit: load.unit.into(),
@@ -298,15 +308,16 @@ impl<'a> Bench<'a> {
         };
         Document {
             schema: SCHEMA.into(),
-            began: self.progress.began_at,
-            seconds: self.progress.began.elapsed().as_secs_f64(),
-            interrupted,
-            rounds: self.args.rounds,
-            command,
-            version: env!("CARGO_PKG_VERSION").into(),
-            server_cpu: self.args.server_cpu.clone(),
-            generator_cpu: self.args.cpu.clone(),
-            machine: machine::facts(),
+            runs: vec![Run {
+                began: self.progress.began_at,
+                seconds: self.progress.began.elapsed().as_secs_f64(),
+                rounds: self.args.rounds,
+                command,
+                version: env!("CARGO_PKG_VERSION").into(),
+                server_cpu: self.args.server_cpu.clone(),
+                generator_cpu: self.args.cpu.clone(),
+                machine: machine::facts(),
+            }],
             rows: self.rows.clone(),
             cells: self.loads.iter().zip(&self.rounds).filter(|(_, rounds)| met(rounds)).map(cell).collect(),
         }

@@ -15,7 +15,8 @@ mod server;
 use std::fs;
 use std::path::PathBuf;
 
-use harness::{count, fresh, loadtest, measured};
+use harness::{Running, count, fresh, loadtest, measured, until};
+use rustix::process::{Pid, Signal, kill_process};
 use said::{Said, serve, url};
 use serde_json::Value;
 use server::{Act, Server};
@@ -70,11 +71,9 @@ fn servers_are_compared_and_everything_is_written() {
     assert!(ended.stderr.contains("missing is left out: there is no bin/missing"), "{}", ended.stderr);
 
     let document: Value = serde_json::from_str(&folder.read("benchmarks.json")).unwrap();
-    assert_eq!(
-        (&document["schema"], &document["interrupted"]),
-        (&"tidegate-benchmarks/1".into(), &false.into())
-    );
+    assert_eq!(document["schema"], "tidegate-benchmarks/2");
     let cell = &document["cells"][0];
+    assert_eq!((&cell["unfinished"], &cell["began"]), (&false.into(), &document["runs"][0]["began"]));
     assert_eq!((&cell["name"], &cell["raw"]), (&"echo-100x1x20".into(), &"one-event".into()));
     assert_eq!(cell["visits"], 2);
     let results = cell["results"].as_array().unwrap();
@@ -102,6 +101,40 @@ fn servers_are_compared_and_everything_is_written() {
     assert!(ended.stdout.contains("| **tidegate** | "), "{}", ended.stdout);
     let page = folder.read("benchmarks.html");
     assert!(page.contains("<rect") && page.contains("times one-event"), "{page}");
+}
+
+#[test]
+fn what_is_ended_early_replaces_nothing_that_is_whole() {
+    let folder = Folder::new();
+    let (peers, out, own) = (folder.path("peers.toml"), folder.path(""), serve());
+    fs::write(&peers, "").unwrap();
+    let words = ["bench-peers", "--peers", &peers, "--tidegate", &own, "--out", &out, "--duration", "100ms"];
+    let cpus = ["--server-cpu", "0", "--cpu", "0"];
+    let first = loadtest(&[&words[..], &cpus, &["--rounds", "1", "--cells", "echo-100x1x20"]].concat());
+    assert_eq!(first.code(), Some(0), "{first:?}");
+
+    let more = ["--rounds", "1000", "--cells", "echo-100x1x20,handshake"];
+    let second = Running::start(&[&words[..], &cpus, &more].concat());
+    // The last of the files that a round is written to, to its end.
+    until("first round of the second run", || {
+        let text = folder.read("BENCHMARKS.md");
+        (text.contains("### handshake") && text.ends_with("<!-- to here -->\n")).then_some(())
+    });
+    // Somebody goes on writing meanwhile.
+    let text = folder.read("BENCHMARKS.md") + "A word more.\n";
+    fs::write(folder.path("BENCHMARKS.md"), text).unwrap();
+    kill_process(Pid::from_raw(second.id() as i32).unwrap(), Signal::INT).unwrap();
+    let ended = second.end();
+    assert_eq!(ended.code(), Some(1), "{ended:?}");
+    let document: Value = serde_json::from_str(&folder.read("benchmarks.json")).unwrap();
+    assert_eq!(document["runs"].as_array().unwrap().len(), 2);
+    for (at, name, unfinished, run) in [(0, "echo-100x1x20", false, 1), (1, "handshake", true, 0)] {
+        let cell = &document["cells"][at];
+        assert_eq!((&cell["name"], &cell["unfinished"]), (&name.into(), &unfinished.into()));
+        assert_eq!(cell["began"], document["runs"][run]["began"]);
+    }
+    let text = folder.read("BENCHMARKS.md");
+    assert!(text.contains(", ended early.\n") && text.ends_with("A word more.\n"), "{text}");
 }
 
 #[test]

@@ -1,27 +1,35 @@
-//! What a comparison of servers leaves behind: the one document that page and tables are made of (JSON schema
-//! `tidegate-benchmarks/1`).
+//! What comparisons of servers leave behind: the one document that page and tables are made of (JSON schema
+//! `tidegate-benchmarks/2`).
 //!
 //! Refuses to know how it was measured and how it is shown. Invariants: a result that could not be had has a reason
-//! instead of a value, and never both; the values of all rounds are kept, so that every median can be checked.
+//! instead of a value, and never both; the values of all rounds are kept, so that every median can be checked; each cell is
+//! of one run, whose machine and command are told.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 /// Name and version of the document's form. It changes when a field changes its meaning or goes away.
-pub const SCHEMA: &str = "tidegate-benchmarks/1";
+pub const SCHEMA: &str = "tidegate-benchmarks/2";
 
-/// The whole comparison.
+/// All that has been measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Document {
     /// [`SCHEMA`].
     pub schema: String,
+    /// Those that cells are of, the latest first.
+    pub runs: Vec<Run>,
+    pub rows: Vec<Row>,
+    pub cells: Vec<Cell>,
+}
+
+/// One run of the program.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Run {
     /// Seconds since 1970 when it began.
     pub began: u64,
     /// Seconds that it took.
     pub seconds: f64,
-    /// It was ended before all rounds were measured.
-    pub interrupted: bool,
     pub rounds: u64,
     /// The words of the command line.
     pub command: Vec<String>,
@@ -32,8 +40,6 @@ pub struct Document {
     pub generator_cpu: Vec<usize>,
     /// Kernel, processor, memory and the like, by name.
     pub machine: BTreeMap<String, String>,
-    pub rows: Vec<Row>,
-    pub cells: Vec<Cell>,
 }
 
 /// One server.
@@ -70,6 +76,8 @@ pub struct Cell {
     pub name: String,
     /// Seconds since 1970 when its run began: cells of an earlier run are kept until they are measured again.
     pub began: u64,
+    /// Its run was ended before all rounds were measured.
+    pub unfinished: bool,
     /// What is done, for people.
     pub title: String,
     /// The figure of the scenario's record.
@@ -124,26 +132,43 @@ pub struct Estimate {
 }
 
 impl Document {
-    /// Takes over what an earlier run has measured and this one has not, as long as the form and the machine are the same.
-    /// Cells come in the order of `names`.
+    /// Takes over from an earlier document of the same form what this one has not measured, or has not finished. Cells come in
+    /// the order of `names`.
     pub fn keep(&mut self, earlier: &Document, names: &[&str]) {
-        // What is free, and how busy it is, changes by the minute.
-        let facts = ["kernel", "processor", "cores online"];
-        let same = facts.into_iter().all(|fact| earlier.machine.get(fact) == self.machine.get(fact));
-        if earlier.schema != self.schema || !same {
+        if earlier.schema != self.schema {
             return;
         }
         for cell in &earlier.cells {
-            if self.cells.iter().all(|own| own.name != cell.name) {
-                self.cells.push(cell.clone());
+            match self.cells.iter_mut().find(|own| own.name == cell.name) {
+                None => self.cells.push(cell.clone()),
+                Some(own) if own.unfinished && !cell.unfinished => *own = cell.clone(),
+                Some(_) => {}
             }
         }
         self.cells.sort_by_key(|cell| names.iter().position(|name| *name == cell.name));
+        for run in &earlier.runs {
+            if self.runs.iter().all(|own| own.began != run.began) {
+                self.runs.push(run.clone());
+            }
+        }
+        self.runs.retain(|run| self.cells.iter().any(|cell| cell.began == run.began));
         for row in &earlier.rows {
             if self.rows.iter().all(|own| own.name != row.name) {
                 self.rows.push(row.clone());
             }
         }
+    }
+
+    /// The run that a cell is of, and its number from one on.
+    pub fn run_of(&self, cell: &Cell) -> Option<(usize, &Run)> {
+        (1..).zip(&self.runs).find(|(_, run)| run.began == cell.began)
+    }
+}
+
+impl Run {
+    /// What the machine is, as far as it is known.
+    pub fn processor(&self) -> &str {
+        self.machine.get("processor").map_or("unknown processor", String::as_str)
     }
 }
 
@@ -186,15 +211,16 @@ pub mod samples {
         let slow = Outcome { row: "slow".into(), rounds: vec![None; 5], failures, ..Outcome::default() };
         Document {
             schema: SCHEMA.into(),
-            began: 1_000,
-            seconds: 100.0,
-            interrupted: false,
-            rounds: 5,
-            command: vec!["loadtest".into(), "bench-peers".into()],
-            version: "0".into(),
-            server_cpu: vec![0],
-            generator_cpu: vec![1],
-            machine: BTreeMap::from([("kernel".to_string(), "Linux".to_string())]),
+            runs: vec![Run {
+                began: 1_000,
+                seconds: 100.0,
+                rounds: 5,
+                command: vec!["loadtest".into(), "bench-peers".into()],
+                version: "0".into(),
+                server_cpu: vec![0],
+                generator_cpu: vec![1],
+                machine: BTreeMap::from([("processor".to_string(), "fast | one".to_string())]),
+            }],
             rows: vec![
                 row("tidegate", Kind::Own, None),
                 row("raw | loop", Kind::Raw, Some("there is no a | b")),
@@ -202,6 +228,7 @@ pub mod samples {
             ],
             cells: vec![Cell {
                 began: 1_000,
+                unfinished: false,
                 name: "echo-100x1x1KiB".into(),
                 title: "echo <all>".into(),
                 figure: "server_cpu_per_message".into(),
@@ -220,24 +247,60 @@ pub mod samples {
 mod tests {
     use super::*;
 
-    #[test]
-    fn cells_of_an_earlier_run_are_kept_until_they_are_measured_again() {
+    /// A document of an earlier run on another machine, with one cell more and one row more than that of now.
+    fn earlier_and_now() -> (Document, Document) {
         let mut earlier = samples::document();
+        earlier.runs[0].began = 7;
+        earlier.runs[0].machine.clear();
         earlier.cells[0].began = 7;
-        earlier.machine.insert("load average".into(), "1".into());
         let mut other = earlier.cells[0].clone();
         other.name = "handshake".into();
         earlier.cells.push(other);
-        let mut document = samples::document();
-        document.rows.pop();
-        document.keep(&earlier, &["handshake", "echo-100x1x1KiB"]);
-        let told: Vec<_> = document.cells.iter().map(|cell| (cell.name.as_str(), cell.began)).collect();
-        assert_eq!(told, [("handshake", 7), ("echo-100x1x1KiB", 1_000)]);
-        assert_eq!(document.rows, earlier.rows);
-        // Nothing of another machine.
-        let mut document = samples::document();
-        document.machine.clear();
-        document.keep(&earlier, &[]);
-        assert_eq!(document.cells.len(), 1);
+        let mut now = samples::document();
+        now.rows.pop();
+        (earlier, now)
+    }
+
+    fn told(document: &Document) -> Vec<(&str, usize, u64)> {
+        let told = |cell: &Cell| (document.run_of(cell).map_or(0, |(number, _)| number), cell.began);
+        let cells = document.cells.iter();
+        cells.map(|cell| (cell.name.as_str(), told(cell).0, told(cell).1)).collect()
+    }
+
+    const NAMES: &[&str] = &["handshake", "echo-100x1x1KiB"];
+
+    #[test]
+    fn cells_of_an_earlier_run_are_kept_until_they_are_measured_again() {
+        let (earlier, mut now) = earlier_and_now();
+        now.keep(&earlier, NAMES);
+        assert_eq!(told(&now), [("handshake", 2, 7), ("echo-100x1x1KiB", 1, 1_000)]);
+        assert_eq!(now.rows, earlier.rows);
+        assert_eq!((now.runs[0].processor(), now.runs[1].processor()), ("fast | one", "unknown processor"));
+        // A third one that measures both: nothing hangs on the earlier ones any more.
+        let (mut again, _) = earlier_and_now();
+        again.runs[0].began = 2_000;
+        again.cells.iter_mut().for_each(|cell| cell.began = 2_000);
+        again.keep(&now, NAMES);
+        assert_eq!((again.runs.len(), told(&again)[0]), (1, ("handshake", 1, 2_000)));
+    }
+
+    #[test]
+    fn what_is_unfinished_replaces_nothing_that_is_whole() {
+        let (mut earlier, mut now) = earlier_and_now();
+        now.cells[0].unfinished = true;
+        let mut again = now.clone();
+        now.keep(&earlier, NAMES);
+        assert_eq!(told(&now), [("handshake", 1, 7), ("echo-100x1x1KiB", 1, 7)]);
+        earlier.cells[0].unfinished = true;
+        again.keep(&earlier, NAMES);
+        assert_eq!(told(&again), [("handshake", 2, 7), ("echo-100x1x1KiB", 1, 1_000)]);
+    }
+
+    #[test]
+    fn nothing_of_another_form_is_kept() {
+        let (mut earlier, mut now) = earlier_and_now();
+        earlier.schema = "tidegate-benchmarks/1".into();
+        now.keep(&earlier, NAMES);
+        assert_eq!((now.cells.len(), now.runs.len()), (1, 1));
     }
 }

@@ -3,12 +3,13 @@
 //! Refuses to touch anything outside the marks. Invariants: a text without both marks is refused before anything is
 //! measured; what stands in a cell of a table ends neither the cell nor the line.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::Path;
 
 use tidegate::program::failure::Failure;
 
-use super::document::{Cell, Document, Estimate, Kind, Outcome, Row};
+use super::document::{Cell, Document, Estimate, Kind, Outcome, Row, Run};
 use super::{lasted, shown};
 use crate::output::number::{moment, plain_number};
 use crate::record::Unit;
@@ -64,11 +65,8 @@ pub fn tables(document: &Document) -> String {
     let mut text = conditions(document);
     for cell in &document.cells {
         let _ = write!(text, "\n### {}: {}\n\n", cell.name, cell.title);
-        if cell.began != document.began {
-            let _ = write!(text, "Measured {}.\n\n", moment(cell.began));
-        }
-        if cell.visits > 1 {
-            let _ = write!(text, "Each server was measured {} times in a round.\n\n", cell.visits);
+        if let Some(said) = said_of_run(cell, document) {
+            let _ = write!(text, "{}\n\n", plain(&said));
         }
         text += &results(cell, document);
         let _ = write!(text, "\n```sh\n{}\n```\n", cell.command);
@@ -76,23 +74,41 @@ pub fn tables(document: &Document) -> String {
     text
 }
 
-fn conditions(document: &Document) -> String {
-    let mut text = format!(
-        "Measured {}, in {}, {} rounds{}, by loadtest {}: `{}`.\n\n",
-        moment(document.began),
-        lasted(document.seconds),
-        document.rounds,
-        if document.interrupted { ", ended early" } else { "" },
-        document.version,
-        document.command.join(" ")
-    );
+/// Of which run a cell is.
+pub fn said_of_run(cell: &Cell, document: &Document) -> Option<String> {
+    let (number, run) = document.run_of(cell)?;
+    let visits = if cell.visits > 1 { format!(", {} visits in each", cell.visits) } else { String::new() };
+    let early = if cell.unfinished { ", ended early" } else { "" };
+    let rounds = run.rounds;
+    Some(format!("Run {number}, {}, {}: {rounds} rounds{visits}{early}.", moment(run.began), run.processor()))
+}
+
+/// The runs as a table: its columns and its rows.
+pub fn runs(document: &Document) -> (Vec<String>, Vec<Vec<String>>) {
+    let facts: BTreeSet<&String> = document.runs.iter().flat_map(|run| run.machine.keys()).collect();
+    let mut columns = vec!["run".to_string(), "began".into(), "took".into(), "rounds".into()];
+    columns.extend(facts.iter().map(ToString::to_string));
+    columns.extend(["server on".into(), "generator on".into(), "loadtest".into(), "command".into()]);
     let list = |cpus: &[usize]| crate::server::cpu::list(cpus);
-    text += "| | |\n|---|---|\n";
-    for (name, value) in &document.machine {
-        let _ = writeln!(text, "| {} | {} |", plain(name), plain(value));
+    let row = |(number, run): (usize, &Run)| {
+        let mut row =
+            vec![number.to_string(), moment(run.began), lasted(run.seconds), run.rounds.to_string()];
+        row.extend(facts.iter().map(|fact| run.machine.get(*fact).cloned().unwrap_or_default()));
+        row.extend([list(&run.server_cpu), list(&run.generator_cpu), run.version.clone()]);
+        row.push(run.command.join(" "));
+        row
+    };
+    (columns, (1..).zip(&document.runs).map(row).collect())
+}
+
+fn conditions(document: &Document) -> String {
+    let (columns, rows) = runs(document);
+    let joined = |cells: &[String]| cells.iter().map(|cell| plain(cell)).collect::<Vec<_>>().join(" | ");
+    let mut text = format!("| {} |\n|{}\n", joined(&columns), "---|".repeat(columns.len()));
+    for row in rows {
+        let _ = writeln!(text, "| {} |", joined(&row));
     }
-    let (server, generator) = (list(&document.server_cpu), list(&document.generator_cpu));
-    let _ = write!(text, "| processors | server {server}, generator {generator} |\n\n");
+    text.push('\n');
     text += "| server | kind | language | version | command |\n|---|---|---|---|---|\n";
     for row in &document.rows {
         let kind = match row.kind {
@@ -223,7 +239,8 @@ mod tests {
             "| raw \\| loop | raw loop | C | 1 | left out: there is no a \\| b |",
             "| **tidegate** | 12 µs | 11 µs to 13 µs | 11.7 | 1.20 | 1.10 to 1.30 | 1.00 | 1.00 to 1.00 | 98.0 % | 20.0 | 5 |  |",
             "| slow | – | – | – | – | – | – | – | – | – | 0 | 3 times: given up; 2 times: lost 3 |",
-            "### echo-100x1x1KiB: echo",
+            "### echo-100x1x1KiB: echo <all>\n\nRun 1, 1970-01-01 00:16:40 UTC, fast \\| one: 5 rounds, 3 visits in each.\n",
+            "| 1 | 1970-01-01 00:16:40 UTC | 100 s | 5 | fast \\| one | 0 | 1 | 0 | loadtest bench-peers |",
             "```sh\nloadtest echo ws://127.0.0.1:9001/echo\n```",
             "| to raw \\| loop |",
         ] {

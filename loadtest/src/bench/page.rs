@@ -6,10 +6,8 @@
 use maud::{Markup, html};
 
 use super::document::{Cell, Document, Kind};
-use super::lasted;
-use super::markdown::{columns, is_number, row, sorted};
+use super::markdown::{columns, is_number, row, runs, said_of_run, sorted};
 use crate::output::html::sheet;
-use crate::output::number::moment;
 use crate::output::plot::bars::{self, Bar};
 use crate::record::Unit;
 
@@ -20,8 +18,6 @@ pub fn page(document: &Document) -> String {
             header {
                 p.scenario { "bench-peers" }
                 h1 { "tidegate beside other servers and a bare loop" }
-                p.dim { (moment(document.began)) ", took " (lasted(document.seconds)) ", " (document.rounds) " rounds"
-                    @if document.interrupted { ", ended early" } }
             }
             p { "Bars are processor time of the server, or its memory, as a ratio to the bare loop that was measured "
                 "right beside it; whiskers are 95 % intervals of the median over the rounds. Less is better. A dash is "
@@ -55,6 +51,7 @@ fn one(cell: &Cell, document: &Document) -> Markup {
     html! {
         section id=(cell.name) {
             h2 { (cell.name) ": " (cell.title) }
+            @if let Some(said) = said_of_run(cell, document) { p.dim { (said) } }
             (bars::figure(&title, unit, &drawn))
             .scroll { table {
                 thead { tr { @for (at, column) in columns.iter().enumerate() {
@@ -72,12 +69,13 @@ fn one(cell: &Cell, document: &Document) -> Markup {
 }
 
 fn conditions(document: &Document) -> Markup {
+    let (columns, rows) = runs(document);
     html! {
         details open {
             summary { "Conditions" }
-            pre { (document.command.join(" ")) }
             .scroll { table {
-                tbody { @for (name, value) in &document.machine { tr { td { (name) } td { (value) } } } }
+                thead { tr { @for column in &columns { th { (column) } } } }
+                tbody { @for row in &rows { tr { @for text in row { td { (text) } } } } }
             } }
             .scroll { table {
                 thead { tr { th { "server" } th { "language" } th { "version" } th { "command" } } }
@@ -89,7 +87,6 @@ fn conditions(document: &Document) -> Markup {
                         } } }
                 } }
             } }
-            p.dim { "measured with loadtest " (document.version) }
         }
     }
 }
@@ -109,6 +106,8 @@ mod tests {
             "2 times: lost 3",
             "left out: there is no a | b",
             "loadtest echo ws://127.0.0.1:9001/echo",
+            "Run 1, 1970-01-01 00:16:40 UTC, fast | one: 5 rounds",
+            "<td>loadtest bench-peers</td>",
             "prefers-color-scheme:dark",
         ] {
             assert!(page.contains(expected), "{expected}");
