@@ -25,7 +25,7 @@
 enum {
     EVENTS = 1024,
     BACKLOG = 4096,
-    BUFFER = 512 << 10,      /* what is read at once; a frame that is to be spread must lie whole in it */
+    BUFFER = 516 << 10,      /* what is read at once; a frame that is to be spread must lie whole in it */
     WAITING_MAX = 64 << 20,  /* bytes that wait for one that does not read what is spread */
     DESCRIPTORS_MAX = 1 << 20,
     CLOSE = 0x88,            /* the first byte of an unfragmented Close frame, RFC 6455 5.2 */

@@ -403,6 +403,8 @@ fn fresh_loop(setup: &Setup) -> Result<(Server, Alarm), String> {
         .ping_interval(ping)
         .idle_timeout(Duration::ZERO)
         .message_max(MESSAGE_MAX)
+        // A message is one frame, as clients send it: where it is cut would favour one server's buffer.
+        .fragment_bytes(MESSAGE_MAX)
         .backlog_high(BACKLOG_MAX / 2)
         .backlog_low(BACKLOG_MAX / 4)
         .backlog_max(BACKLOG_MAX)

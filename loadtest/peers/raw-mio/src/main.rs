@@ -19,7 +19,7 @@ use slab::Slab;
 const LISTENER: Token = Token(usize::MAX);
 const EVENTS: usize = 1_024;
 /// What is read at once, for all connections in turn. A frame that is to be spread must lie whole in it.
-const BUFFER: usize = 512 << 10;
+const BUFFER: usize = 516 << 10;
 /// Bytes that wait for one that does not read what is spread.
 const WAITING_MAX: usize = 64 << 20;
 /// The first byte of an unfragmented Close frame (RFC 6455 §5.2), the one thing that is looked at, and only where
