@@ -283,6 +283,35 @@ mod tests {
         assert_eq!(rig.context().stats().open, 300);
     }
 
+    /// All that is published goes to everybody.
+    struct Hall;
+
+    impl Handler for Hall {
+        fn on_open(&mut self, cx: &mut Context<'_>, conn: ConnId) {
+            cx.subscribe(conn, "all").unwrap();
+        }
+
+        fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {}
+    }
+
+    #[test]
+    fn ten_thousand_that_stand_still_share_one_copy() {
+        const CROWD: usize = 10_000;
+        const LEN: usize = 1 << 20;
+        const PIPE: usize = 4096;
+        let mut rig = Rig::with(CROWD, PIPE, Hall, |_| {});
+        assert_eq!(rig.context().publish("all", Message::binary(vec![7; LEN])), CROWD);
+        (0..100).for_each(|_| rig.turn());
+        let stats = rig.stats();
+        let queued = stats.queued_bytes as usize / CROWD;
+        assert!((LEN - PIPE..LEN).contains(&queued), "{queued} each");
+        // One copy, and a place in a queue for each.
+        assert!(stats.memory_bytes < (2 * LEN + 200 * CROWD) as u64, "{stats:?}");
+        assert_eq!((stats.open, stats.messages_out), (CROWD as u64, CROWD as u64));
+        rig.leave(0, CROWD);
+        assert_eq!((rig.stats().memory_bytes, rig.stats().queued_bytes), (0, 0));
+    }
+
     #[test]
     fn what_leaves_is_forgotten_and_others_may_come() {
         let mut rig = Rig::new(3, Echo);
