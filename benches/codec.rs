@@ -16,12 +16,17 @@ use tidegate::internals::utf8::{self, Utf8Check};
 const SIZES: [usize; 6] = [0, 16, 20, 125, 126, 64 * 1024];
 const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
+/// A payload of so many bytes, counted as one and by its bytes.
+fn one(size: usize) -> Throughput {
+    Throughput::ElementsAndBytes { elements: 1, bytes: size as u64 }
+}
+
 fn masking(c: &mut Criterion) {
     let mut group = c.benchmark_group("mask");
     for size in [0, 4, 8, 16, 20, 64, 125, 126, 1024, 4096, 16 * 1024, 64 * 1024, 1024 * 1024] {
         // Payloads lie where a header of six bytes has ended: as a rule, nothing is aligned.
         let mut bytes = vec![0x5a_u8; size + 6];
-        group.throughput(Throughput::Bytes(size as u64));
+        group.throughput(one(size));
         group.bench_function(BenchmarkId::from_parameter(size), |b| {
             b.iter(|| mask::apply(black_box(KEY), black_box(&mut bytes[6..])));
         });
@@ -34,7 +39,7 @@ fn frames(c: &mut Criterion) {
     for size in SIZES {
         let mut wire = Vec::new();
         frame::append(&mut wire, true, Opcode::Binary, &vec![7; size], Some(KEY));
-        group.throughput(Throughput::Elements(1));
+        group.throughput(one(size));
         // The payload is unmasked where it lies, so each round finds it masked differently: the work is the same.
         group.bench_function(BenchmarkId::new("take_whole", size), |b| {
             b.iter(|| {
@@ -67,7 +72,7 @@ fn texts(c: &mut Criterion) {
     let mut group = c.benchmark_group("utf8");
     for (name, sample) in [("ascii", "plain words "), ("cyrillic", "простые слова "), ("emoji", "🌊⚓")]
     {
-        for size in [8, 20, 32, 48, 64, 96, 125, 256, 1024, 16 * 1024, 1024 * 1024] {
+        for size in [0, 8, 16, 20, 32, 48, 64, 96, 125, 126, 256, 1024, 16 * 1024, 64 * 1024, 1024 * 1024] {
             let text: String = sample
                 .chars()
                 .cycle()
@@ -77,7 +82,7 @@ fn texts(c: &mut Criterion) {
                 })
                 .collect();
             let bytes = text.as_bytes();
-            group.throughput(Throughput::Bytes(bytes.len() as u64));
+            group.throughput(one(bytes.len()));
             group.bench_function(format!("{name}/std/{size}"), |b| {
                 b.iter(|| std::str::from_utf8(black_box(bytes)).is_ok());
             });
@@ -100,7 +105,9 @@ fn handshakes(c: &mut Criterion) {
         Accept-Encoding: gzip, deflate, br\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n\
         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nOrigin: https://example.org\r\n\r\n";
     let limits = HeadLimits { head_max: 8192, target_max: 4096, headers_max: 64 };
-    c.bench_function("handshake/scan+parse+check+accept", |b| {
+    let mut group = c.benchmark_group("handshake");
+    group.throughput(one(request.len()));
+    group.bench_function("scan+parse+check+accept", |b| {
         let mut out = Vec::with_capacity(512);
         b.iter(|| {
             let len = HeadScanner::default().scan(black_box(request), &limits).unwrap().unwrap();
@@ -112,6 +119,7 @@ fn handshakes(c: &mut Criterion) {
             out.len()
         });
     });
+    group.finish();
 }
 
 criterion_group!(codec, masking, frames, texts, handshakes);

@@ -1,13 +1,16 @@
-//! Topics: joining, leaving and publishing with 1 to 100,000 subscribers, on the simulated network.
+//! Topics: joining, leaving and publishing with 1 to 100,000 subscribers and payloads of 0 bytes to 64 KiB, on the simulated
+//! network.
 //!
 //! `cargo bench --features sim --bench topics`.
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use tidegate::internals::rig::Rig;
 use tidegate::{ConnId, Context, Handler, Message};
 
 const SIZES: [usize; 3] = [1, 1_000, 100_000];
-const PAYLOAD: &str = "twenty bytes of text";
+/// On both sides of what the header's length field can hold.
+const PAYLOADS: [usize; 5] = [0, 16, 125, 126, 64 * 1024];
 
 /// Remembers who has come; says nothing.
 #[derive(Default)]
@@ -53,18 +56,37 @@ fn topics(c: &mut Criterion) {
                 next = next % size + 1;
             });
         });
-        group.throughput(Throughput::Elements(size as u64));
         group.sample_size(if size > 10_000 { 10 } else { 100 });
-        group.bench_function(BenchmarkId::new("publish and write to all", size), |b| {
-            b.iter(|| {
-                assert_eq!(rig.context().publish("all", PAYLOAD), size);
-                rig.turn();
-                let heard: usize = (1..=size).map(|conn| rig.take_output(conn)).sum();
-                assert_eq!(heard, size * (2 + PAYLOAD.len()));
-            });
-        });
+        publish(&mut group, &mut rig, size, 20);
+    }
+    group.sample_size(20);
+    for bytes in PAYLOADS {
+        let (mut rig, _) = crowd(1_000);
+        publish(&mut group, &mut rig, 1_000, bytes);
     }
     group.finish();
+}
+
+fn publish(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    rig: &mut Rig<Guests>,
+    subscribers: usize,
+    bytes: usize,
+) {
+    let elements = subscribers as u64;
+    group.throughput(Throughput::ElementsAndBytes { elements, bytes: elements * bytes as u64 });
+    let payload = vec![b'x'; bytes];
+    let name = format!("{subscribers}x{bytes}");
+    group.bench_function(BenchmarkId::new("publish and write to all", name), |b| {
+        b.iter(|| {
+            assert_eq!(rig.context().publish("all", Message::binary(&payload[..])), subscribers);
+            let mut heard = 0;
+            while heard < subscribers * bytes.max(1) {
+                rig.turn();
+                heard += (1..=subscribers).map(|conn| rig.take_output(conn)).sum::<usize>();
+            }
+        });
+    });
 }
 
 criterion_group!(subjects, topics);

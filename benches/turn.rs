@@ -38,7 +38,8 @@ fn echo(c: &mut Criterion) {
     ] {
         let mut rig = Rig::new(connections, Echo);
         let bytes = frames(depth, size);
-        group.throughput(Throughput::Elements((connections * depth) as u64));
+        let elements = (connections * depth) as u64;
+        group.throughput(Throughput::ElementsAndBytes { elements, bytes: elements * size as u64 });
         group.bench_function(BenchmarkId::from_parameter(format!("{connections}x{depth}x{size}")), |b| {
             b.iter(|| {
                 let taken: usize = (0..connections).map(|conn| rig.deliver(conn, &bytes)).sum();
