@@ -316,12 +316,24 @@ impl<'a> Bench<'a> {
                 version: env!("CARGO_PKG_VERSION").into(),
                 server_cpu: self.args.server_cpu.clone(),
                 generator_cpu: self.args.cpu.clone(),
-                machine: machine::facts(),
+                machine: machine::facts().into_iter().chain(tools()).collect(),
             }],
             rows: self.rows.clone(),
             cells: self.loads.iter().zip(&self.rounds).filter(|(_, rounds)| met(rounds)).map(cell).collect(),
         }
     }
+}
+
+/// What the servers are built and run with, where it is there: the first line that each says of its version.
+fn tools() -> impl Iterator<Item = (String, String)> {
+    let told = |(name, program): (&str, &str)| {
+        let said = Command::new(program).arg("--version").output().ok()?;
+        let line = String::from_utf8_lossy(&said.stdout).lines().next()?.trim().to_string();
+        Some((name.to_string(), line))
+    };
+    [("rustc", "rustc"), ("C compiler", "cc"), ("C library", "ldd"), ("Node.js", "node")]
+        .into_iter()
+        .filter_map(told)
 }
 
 /// True when anything was tried under a load: a run that was ended before has nothing to say of it.
@@ -336,7 +348,7 @@ fn words(load: &Load, row: &Row, port: u16, args: &cli::BenchPeers) -> Vec<Strin
     load.words(&url, args.duration.as_secs_f64(), &args.cpu)
 }
 
-/// The same as a command line for people.
+/// The same as a command line for people. A server's command has quotes of the other kind.
 fn by_hand(load: &Load, args: &cli::BenchPeers) -> String {
     let url = format!("ws://127.0.0.1:9001{}", load.path());
     let words = load.words(&url, args.duration.as_secs_f64(), &args.cpu).join(" ");
@@ -344,7 +356,7 @@ fn by_hand(load: &Load, args: &cli::BenchPeers) -> String {
         [] => String::new(),
         list => format!(" --server-cpu {}", crate::server::cpu::list(list)),
     };
-    format!("loadtest {words}{cpu} --server 'SERVER'")
+    format!("target/release/loadtest {words}{cpu} --server \"SERVER\"")
 }
 
 /// The next port that nobody listens on.
