@@ -51,7 +51,7 @@ fn command() -> Command {
     Command::new(NAME)
         .version(VERSION)
         .about(
-            "An event-loop WebSocket server: one thread, 64 bytes per idle connection, a limit on everything",
+            "An event-loop WebSocket server: one thread, 72 bytes per idle connection, a limit on everything",
         )
         .subcommand_required(true)
         .disable_help_subcommand(true)
