@@ -76,6 +76,8 @@ fn servers_are_compared_and_everything_is_written() {
     assert_eq!((&cell["unfinished"], &cell["began"]), (&false.into(), &document["runs"][0]["began"]));
     assert_eq!((&cell["name"], &cell["raw"]), (&"echo-100x1x20".into(), &"one-event".into()));
     assert_eq!(cell["visits"], 2);
+    let rustc = document["runs"][0]["machine"]["rustc"].as_str();
+    assert!(rustc.is_some_and(|version| version.starts_with("rustc 1.")), "{rustc:?}");
     let results = cell["results"].as_array().unwrap();
     let of = |name: &str| results.iter().find(|result| result["row"] == name).unwrap();
     for name in ["tidegate", "one-event"] {
