@@ -2,8 +2,8 @@
 //!
 //! Refuses to measure anything itself: a cell is a scenario with words that anyone can give it. Invariants: in each round
 //! every server is measured in every cell, each time with the raw loop right beside it; what fails becomes a reason and never
-//! a number, and ends nothing but itself; whenever it ends, what was measured is written, but not over what was measured in
-//! more rounds.
+//! a number, and ends nothing but itself; whenever it ends, what was measured is written, but not over what an earlier
+//! run has finished.
 
 mod cells;
 mod document;
@@ -58,6 +58,8 @@ struct Bench<'a> {
     loads: Vec<&'static Load>,
     rounds: Vec<Vec<Rounds>>,
     port: u16,
+    /// What the servers are built and run with.
+    tools: Vec<(String, String)>,
     progress: Progress,
 }
 
@@ -162,7 +164,8 @@ impl<'a> Bench<'a> {
         let began_at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let rounds = vec![vec![Rounds::new(); rows.len()]; loads.len()];
         let progress = Progress { began: Instant::now(), began_at, done: 0.0, all };
-        Ok(Bench { args, rows, there, raw, loads, rounds, port: PORTS.start, progress })
+        let tools = tools().collect();
+        Ok(Bench { args, rows, there, raw, loads, rounds, port: PORTS.start, tools, progress })
     }
 
     /// Measures all rounds, and writes what there is after each; true when the user ended it.
@@ -316,7 +319,7 @@ impl<'a> Bench<'a> {
                 version: env!("CARGO_PKG_VERSION").into(),
                 server_cpu: self.args.server_cpu.clone(),
                 generator_cpu: self.args.cpu.clone(),
-                machine: machine::facts().into_iter().chain(tools()).collect(),
+                machine: machine::facts().into_iter().chain(self.tools.iter().cloned()).collect(),
             }],
             rows: self.rows.clone(),
             cells: self.loads.iter().zip(&self.rounds).filter(|(_, rounds)| met(rounds)).map(cell).collect(),

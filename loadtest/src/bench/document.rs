@@ -262,9 +262,8 @@ mod tests {
     }
 
     fn told(document: &Document) -> Vec<(&str, usize, u64)> {
-        let told = |cell: &Cell| (document.run_of(cell).map_or(0, |(number, _)| number), cell.began);
-        let cells = document.cells.iter();
-        cells.map(|cell| (cell.name.as_str(), told(cell).0, told(cell).1)).collect()
+        let run = |cell| document.run_of(cell).map_or(0, |(number, _)| number);
+        document.cells.iter().map(|cell| (cell.name.as_str(), run(cell), cell.began)).collect()
     }
 
     const NAMES: &[&str] = &["handshake", "echo-100x1x1KiB"];

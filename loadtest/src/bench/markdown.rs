@@ -103,11 +103,8 @@ pub fn runs(document: &Document) -> (Vec<String>, Vec<Vec<String>>) {
 
 fn conditions(document: &Document) -> String {
     let (columns, rows) = runs(document);
-    let joined = |cells: &[String]| cells.iter().map(|cell| plain(cell)).collect::<Vec<_>>().join(" | ");
-    let mut text = format!("| {} |\n|{}\n", joined(&columns), "---|".repeat(columns.len()));
-    for row in rows {
-        let _ = writeln!(text, "| {} |", joined(&row));
-    }
+    let mut text = format!("{}|{}\n", line(&columns), "---|".repeat(columns.len()));
+    text.extend(rows.iter().map(|row| line(row)));
     text.push('\n');
     text += "| server | kind | language | version | command |\n|---|---|---|---|---|\n";
     for row in &document.rows {
@@ -191,17 +188,21 @@ fn results(cell: &Cell, document: &Document) -> String {
     let columns = columns(cell);
     let rule: String =
         (0..columns.len()).map(|at| if is_number(&columns, at) { "--:|" } else { "---|" }).collect();
-    let mut text =
-        format!("| {} |\n|{rule}\n", columns.iter().map(|name| plain(name)).collect::<Vec<_>>().join(" | "));
+    let mut text = format!("{}|{rule}\n", line(&columns));
     for outcome in sorted(cell) {
         let own = document.rows.iter().any(|row| row.kind == Kind::Own && row.name == outcome.row);
-        let mut cells: Vec<String> = row(cell, outcome).iter().map(|cell| plain(cell)).collect();
+        let mut cells = row(cell, outcome);
         if own {
             cells[0] = format!("**{}**", cells[0]);
         }
-        let _ = writeln!(text, "| {} |", cells.join(" | "));
+        text += &line(&cells);
     }
     text
+}
+
+/// A line of a table.
+fn line(cells: &[String]) -> String {
+    format!("| {} |\n", cells.iter().map(|cell| plain(cell)).collect::<Vec<_>>().join(" | "))
 }
 
 /// All but the name and the notes.
