@@ -5,6 +5,7 @@
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use tidegate::internals::frame::{self, Opcode};
 use tidegate::internals::rig::Rig;
 use tidegate::{ConnId, Context, Handler, Message};
 
@@ -76,15 +77,19 @@ fn publish(
     let elements = subscribers as u64;
     group.throughput(Throughput::ElementsAndBytes { elements, bytes: elements * bytes as u64 });
     let payload = vec![b'x'; bytes];
+    let mut wire = Vec::new();
+    frame::append(&mut wire, true, Opcode::Binary, &payload, None);
+    let all = subscribers * wire.len();
     let name = format!("{subscribers}x{bytes}");
     group.bench_function(BenchmarkId::new("publish and write to all", name), |b| {
         b.iter(|| {
             assert_eq!(rig.context().publish("all", Message::binary(&payload[..])), subscribers);
             let mut heard = 0;
-            while heard < subscribers * bytes.max(1) {
+            while heard < all {
                 rig.turn();
                 heard += (1..=subscribers).map(|conn| rig.take_output(conn)).sum::<usize>();
             }
+            assert_eq!(heard, all);
         });
     });
 }
