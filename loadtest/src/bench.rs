@@ -12,7 +12,7 @@ mod page;
 mod peers;
 mod tally;
 
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -57,6 +57,7 @@ struct Bench<'a> {
     raw: Option<usize>,
     loads: Vec<&'static Load>,
     rounds: Vec<Vec<Rounds>>,
+    /// The number of the last one.
     port: u16,
     /// What the servers are built and run with.
     tools: Vec<(String, String)>,
@@ -66,7 +67,15 @@ struct Bench<'a> {
 /// A server that stands ready to be measured, and its port.
 struct Standing {
     server: Launched,
-    port: u16,
+    port: Port,
+}
+
+/// A TCP port for one server.
+struct Port {
+    number: u16,
+    /// A UDP socket of the same number, which no server of a comparison wants: while it is bound, another comparison on
+    /// this machine passes the port over, also in the time until the server listens.
+    _claim: UdpSocket,
 }
 
 /// How far it is, in seconds of runs as they were foreseen.
@@ -94,7 +103,7 @@ pub fn run(args: &cli::BenchPeers) -> Result<ExitCode, Failure> {
         build(&args.peers);
     }
     let rows = peers::rows(&args.peers, &args.tidegate, &args.only)?;
-    let mut bench = Bench::new(args, rows, loads)?;
+    let mut bench = Bench::new(args, rows, loads, began(earlier.as_ref()))?;
     let interrupted = bench.measure(earlier.as_ref())?;
     let mut document = bench.document();
     write(&mut document, &args.out, earlier.as_ref())?;
@@ -117,6 +126,14 @@ fn earlier(out: &Path) -> Option<Document> {
     serde_json::from_str(&std::fs::read_to_string(out.join("benchmarks.json")).ok()?).ok()
 }
 
+/// The second of now, or the next one that no earlier run began in: it is what a run is known by.
+fn began(earlier: Option<&Document>) -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let runs = earlier.map_or(&[][..], |document| &document.runs);
+    let mut seconds = now..;
+    seconds.find(|second| runs.iter().all(|run| run.began != *second)).unwrap_or(now)
+}
+
 /// Writes the document, with the cells of an earlier one that were not measured again. The text around the tables is read
 /// anew: somebody may have gone on writing it meanwhile.
 fn write(document: &mut Document, out: &Path, earlier: Option<&Document>) -> Result<(), Failure> {
@@ -133,7 +150,12 @@ fn write(document: &mut Document, out: &Path, earlier: Option<&Document>) -> Res
 }
 
 impl<'a> Bench<'a> {
-    fn new(args: &'a cli::BenchPeers, rows: Vec<Row>, loads: Vec<&'static Load>) -> Result<Self, Failure> {
+    fn new(
+        args: &'a cli::BenchPeers,
+        rows: Vec<Row>,
+        loads: Vec<&'static Load>,
+        began_at: u64,
+    ) -> Result<Self, Failure> {
         for row in &rows {
             match &row.left_out {
                 Some(why) if row.kind == Kind::Own => {
@@ -161,7 +183,6 @@ impl<'a> Bench<'a> {
                 lasted(all)
             ),
         );
-        let began_at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let rounds = vec![vec![Rounds::new(); rows.len()]; loads.len()];
         let progress = Progress { began: Instant::now(), began_at, done: 0.0, all };
         let tools = tools().collect();
@@ -230,15 +251,16 @@ impl<'a> Bench<'a> {
         if self.is_given_up(load, row) {
             return Err("given up".into());
         }
-        self.port = free_port(self.port)?;
+        let port = free_port(self.port)?;
+        self.port = port.number;
         let row = &self.rows[row];
         let launch = Launch {
             command: if self.loads[load].is_broadcast() { &row.broadcast } else { &row.command }.clone(),
             cpu: Some(self.args.server_cpu.clone()).filter(|cpu| !cpu.is_empty()),
-            address: format!("127.0.0.1:{}", self.port),
+            address: format!("127.0.0.1:{}", port.number),
             ready_timeout: READY,
         };
-        Ok(Standing { server: launch.start()?, port: self.port })
+        Ok(Standing { server: launch.start()?, port })
     }
 
     fn is_given_up(&self, load: usize, row: usize) -> bool {
@@ -271,7 +293,7 @@ impl<'a> Bench<'a> {
     /// One measurement.
     fn one(&self, load: usize, row: usize, standing: &Standing) -> Result<Measured, String> {
         let load = self.loads[load];
-        let mut words = words(load, &self.rows[row], standing.port, self.args);
+        let mut words = words(load, &self.rows[row], standing.port.number, self.args);
         words.extend(["--server-pid".to_string(), standing.server.pid().to_string()]);
         let words = std::iter::once("loadtest").chain(words.iter().map(String::as_str));
         let parsed = Cli::try_parse_from(words).map_err(|error| error.to_string())?;
@@ -362,11 +384,15 @@ fn by_hand(load: &Load, args: &cli::BenchPeers) -> String {
     format!("target/release/loadtest {words}{cpu} --server \"SERVER\"")
 }
 
-/// The next port that nobody listens on.
-fn free_port(last: u16) -> Result<u16, String> {
+/// The next port that nobody listens on and nobody has claimed.
+fn free_port(last: u16) -> Result<Port, String> {
     let span = PORTS.end - PORTS.start;
-    let ports = (1..=span).map(|ahead| PORTS.start + (last - PORTS.start + ahead) % span);
-    let mut free = ports.filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    let numbers = (1..=span).map(|ahead| PORTS.start + (last - PORTS.start + ahead) % span);
+    let mut free = numbers.filter_map(|number| {
+        let claim = UdpSocket::bind(("127.0.0.1", number)).ok()?;
+        TcpListener::bind(("127.0.0.1", number)).ok()?;
+        Some(Port { number, _claim: claim })
+    });
     free.next().ok_or_else(|| format!("no port from {} to {} is free", PORTS.start, PORTS.end - 1))
 }
 
@@ -462,13 +488,26 @@ mod tests {
 
     #[test]
     fn ports_go_round_and_taken_ones_are_passed_over() {
+        // The claims hold these against other tests, too.
         let first = free_port(PORTS.start).unwrap();
-        let taken = TcpListener::bind(("127.0.0.1", first));
         let second = free_port(PORTS.start).unwrap();
-        assert!(first > PORTS.start && PORTS.contains(&second));
-        // Another test may hold the first one already; the second is then free, and may be it.
-        assert!(taken.is_err() || second != first);
-        assert!(PORTS.contains(&free_port(PORTS.end - 1).unwrap()));
+        assert!(first.number > PORTS.start && second.number > first.number);
+        let taken = TcpListener::bind(("127.0.0.1", second.number)).unwrap();
+        let passed = second.number;
+        drop(second);
+        let third = free_port(first.number).unwrap();
+        assert!(third.number > passed);
+        drop(taken);
+        assert!(PORTS.contains(&free_port(PORTS.end - 1).unwrap().number));
+    }
+
+    #[test]
+    fn no_two_runs_are_known_by_one_second() {
+        let mut earlier = document::samples::document();
+        let now = began(None);
+        let run = earlier.runs[0].clone();
+        earlier.runs.extend((now..now + 60).map(|began| Run { began, ..run.clone() }));
+        assert_eq!(began(Some(&earlier)), now + 60);
     }
 
     #[test]

@@ -114,6 +114,7 @@ fn what_is_ended_early_replaces_nothing_that_is_whole() {
     let cpus = ["--server-cpu", "0", "--cpu", "0"];
     let first = loadtest(&[&words[..], &cpus, &["--rounds", "1", "--cells", "echo-100x1x20"]].concat());
     assert_eq!(first.code(), Some(0), "{first:?}");
+    assert!(!first.stdout.contains("| **tidegate** | – |"), "{}", first.stdout);
 
     let more = ["--rounds", "1000", "--cells", "echo-100x1x20,handshake"];
     let second = Running::start(&[&words[..], &cpus, &more].concat());
