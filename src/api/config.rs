@@ -361,7 +361,6 @@ impl Config {
             ("scratch_bytes", l.scratch_bytes, "what is set aside at once", AT_ONCE),
             ("cork_bytes", l.cork_bytes, "what is set aside at once", AT_ONCE),
             ("events_max", l.events_max, "what is set aside at once", AT_ONCE),
-            ("inbox_max", l.inbox_max, "what is set aside at once", AT_ONCE),
         ];
         for (name, value, other, limit) in at_most {
             if value > limit {

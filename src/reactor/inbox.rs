@@ -1,12 +1,13 @@
 //! The way in from other threads: a bounded queue of commands, and a waker that is used once per batch.
 //!
 //! Refuses to know the hub's insides. Invariants: at most `inbox_max` commands and `inbox_bytes_max` payload bytes
-//! wait; whoever is told `Ok` before the loop stops is carried out; the loop never waits for a sender.
+//! wait; whoever is told `Ok` before the loop stops is carried out; the loop never waits for a sender; an empty queue has
+//! room for a few commands at the most.
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 
 use super::io::Wake;
 use crate::conn::message::Message;
@@ -65,8 +66,9 @@ impl Command {
 }
 
 struct Shared {
-    bytes: AtomicUsize,
-    bytes_max: usize,
+    /// Commands that wait, and their payload bytes.
+    commands: Bounded,
+    bytes: Bounded,
     refused: AtomicU64,
     stopped: AtomicBool,
     /// The loop has been woken, or will look by itself.
@@ -74,18 +76,59 @@ struct Shared {
     waker: Arc<dyn Wake>,
 }
 
+/// What is taken of something that there is only so much of.
+struct Bounded {
+    taken: AtomicUsize,
+    max: usize,
+}
+
+impl Bounded {
+    fn new(max: usize) -> Self {
+        Bounded { taken: AtomicUsize::new(0), max }
+    }
+
+    /// False, and nothing is taken, where there is not so much left.
+    fn take(&self, count: usize) -> bool {
+        let sum = |taken: usize| taken.checked_add(count).filter(|&sum| sum <= self.max);
+        self.taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, sum).is_ok()
+    }
+
+    fn give_back(&self, count: usize) {
+        self.taken.fetch_sub(count, Ordering::AcqRel);
+    }
+}
+
+impl Shared {
+    /// Room for a command, or none of it.
+    fn take(&self, len: usize) -> Result<(), HandleError> {
+        if !self.commands.take(1) {
+            return Err(HandleError::Full);
+        }
+        if !self.bytes.take(len) {
+            self.commands.give_back(1);
+            return Err(HandleError::Full);
+        }
+        Ok(())
+    }
+
+    fn give_back(&self, len: usize) {
+        self.bytes.give_back(len);
+        self.commands.give_back(1);
+    }
+}
+
 /// Reaches a loop from other threads: cheap to clone, never blocks.
 ///
 /// Commands of one handle are carried out in their order, within a turn of the loop or, under load, a few.
 #[derive(Clone)]
 pub struct Handle {
-    sender: SyncSender<Command>,
+    sender: Sender<Command>,
     shared: Arc<Shared>,
 }
 
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handle").field("bytes", &self.shared.bytes).finish_non_exhaustive()
+        f.debug_struct("Handle").field("bytes", &self.shared.bytes.taken).finish_non_exhaustive()
     }
 }
 
@@ -150,16 +193,10 @@ impl Handle {
             return Err(HandleError::Stopped);
         }
         let len = command.len();
-        let taken = shared.bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, |bytes| {
-            bytes.checked_add(len).filter(|&sum| sum <= shared.bytes_max)
-        });
-        taken.map_err(|_| HandleError::Full)?;
-        self.sender.try_send(command).map_err(|error| {
-            shared.bytes.fetch_sub(len, Ordering::AcqRel);
-            match error {
-                TrySendError::Full(_) => HandleError::Full,
-                TrySendError::Disconnected(_) => HandleError::Stopped,
-            }
+        shared.take(len)?;
+        self.sender.send(command).map_err(|_| {
+            shared.give_back(len);
+            HandleError::Stopped
         })?;
         if !shared.called.swap(true, Ordering::AcqRel) {
             shared.waker.wake();
@@ -179,10 +216,11 @@ pub struct Inbox {
 impl Inbox {
     /// A queue of these bounds.
     pub fn new(commands_max: usize, bytes_max: usize, waker: Arc<dyn Wake>) -> Self {
-        let (sender, receiver) = sync_channel(commands_max);
+        // Without bounds of its own, for one with bounds sets all its places aside: 260 KiB for 4,096 commands.
+        let (sender, receiver) = channel();
         let shared = Shared {
-            bytes: AtomicUsize::new(0),
-            bytes_max,
+            commands: Bounded::new(commands_max),
+            bytes: Bounded::new(bytes_max),
             refused: AtomicU64::new(0),
             stopped: AtomicBool::new(false),
             called: AtomicBool::new(false),
@@ -206,7 +244,7 @@ impl Inbox {
     /// The next command.
     pub fn next(&mut self) -> Option<Command> {
         let command = self.receiver.try_recv().ok()?;
-        self.handle.shared.bytes.fetch_sub(command.len(), Ordering::AcqRel);
+        self.handle.shared.give_back(command.len());
         Some(command)
     }
 
@@ -261,6 +299,26 @@ mod tests {
         assert_eq!(handle.shutdown(), Err(HandleError::Stopped), "although the queue is still there");
         drop(inbox);
         assert_eq!(handle.shutdown(), Err(HandleError::Stopped));
+    }
+
+    #[test]
+    fn an_empty_queue_has_room_for_a_few_only() {
+        let mut inbox = None;
+        let made = allocation_counter::measure(|| {
+            inbox = Some(Inbox::new(100_000, 100_000, Arc::new(Count::default())));
+        });
+        assert!(made.bytes_current < 1_024, "{made:?}");
+        let inbox = inbox.as_mut().unwrap();
+        let handle = inbox.handle();
+        let used = allocation_counter::measure(|| {
+            for _ in 0..100_000 {
+                handle.shutdown().unwrap();
+            }
+            assert_eq!(std::iter::from_fn(|| inbox.next()).count(), 100_000);
+        });
+        let command = size_of::<Command>() as i64;
+        assert!(used.bytes_max >= 100_000 * command as u64, "{used:?}");
+        assert!(used.bytes_current <= 64 * command, "{used:?}");
     }
 
     #[test]
