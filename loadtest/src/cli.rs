@@ -318,6 +318,9 @@ pub struct Churn {
     /// wss: share of the connections that resume a TLS session; by default none, then all, each measured for itself
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     pub resume: Option<f64>,
+    /// Connections besides them that are made first, held, and never send
+    #[arg(long, value_name = "N", default_value = "0", value_parser = units::parse_count)]
+    pub idle: u64,
     /// Time that is measured
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = span)]
     pub duration: Duration,

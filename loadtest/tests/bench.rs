@@ -15,7 +15,7 @@ mod server;
 use std::fs;
 use std::path::PathBuf;
 
-use harness::{Running, count, fresh, loadtest, measured, until};
+use harness::{Running, Serving, count, fresh, loadtest, measured, until};
 use rustix::process::{Pid, Signal, kill_process};
 use said::{Said, serve, url};
 use serde_json::Value;
@@ -176,6 +176,26 @@ fn idle_connections_beside_never_send() {
     // Nothing is answered, so each sends what may be on its way, and no more.
     assert_eq!((count(&record, "opened"), count(&record, "sent")), (35, 10));
     assert_eq!(server.tally.received(), 10);
+}
+
+/// Those that are held stay until the server ends them, and nobody comes in the place of one that it ended.
+#[test]
+fn those_who_come_and_go_do_so_beside_idle_ones() {
+    let [stayed, ended] = [&["--ping-interval", "0"][..], &["--ping-interval", "0", "--idle-timeout", "1s"]]
+        .map(|limits| {
+            let server = Serving::start(limits);
+            let (url, pid) = (format!("ws://{}/echo", server.address), server.id().to_string());
+            let times = ["--warmup", "0", "--duration", "3s", "--server-pid", &pid];
+            measured(&[&["churn", &url, "-n", "1", "--idle", "20"], &times[..]].concat())
+        });
+    assert_eq!((count(&stayed, "dropped"), count(&ended, "dropped")), (0, 20));
+    for record in [&stayed, &ended] {
+        // One may be open when the time is over.
+        let (opened, counted) = (count(record, "opened"), count(record, "handshakes"));
+        assert!(counted > 0 && (20..=21).contains(&(opened - counted)), "{opened} {counted}");
+    }
+    let gone = count(&stayed, "server_descriptors") - count(&ended, "server_descriptors");
+    assert!((17..=23).contains(&gone), "{gone}");
 }
 
 #[test]

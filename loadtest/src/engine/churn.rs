@@ -1,7 +1,10 @@
 //! `ChurnRole`: connections that are opened, closed, and opened again.
 //!
 //! Refuses to send messages. Invariants: without a rate, as many are alive as were asked for; with one, each begins at
-//! its planned time, or is counted as unsent when as many as are allowed are alive.
+//! its planned time, or is counted as unsent when as many as are allowed are alive. Those that open before the load begins
+//! are held to the end.
+
+use std::collections::HashSet;
 
 use tidegate::{ConnId, Context, Message};
 
@@ -22,6 +25,8 @@ pub struct ChurnRole {
     alive: u64,
     /// Those that failed are begun again with the next beat: a server that refuses all is not asked in a spin.
     again: u64,
+    /// Those that are held.
+    held: HashSet<ConnId>,
 }
 
 impl ChurnRole {
@@ -32,6 +37,7 @@ impl ChurnRole {
             concurrency: share(u64::from(churn.concurrency), lane, setup.lanes).max(1),
             alive: 0,
             again: 0,
+            held: HashSet::new(),
         }
     }
 
@@ -60,6 +66,10 @@ impl Play for ChurnRole {
     }
 
     fn opened(&mut self, desk: &mut Desk, cx: &mut Context<'_>, conn: ConnId, now: u64) {
+        if self.alive == 0 {
+            self.held.insert(conn);
+            return;
+        }
         desk.peers.leave(conn, now);
         if self.churn.abort {
             cx.abort(conn);
@@ -72,7 +82,10 @@ impl Play for ChurnRole {
         desk.book.count(Count::Received, 1);
     }
 
-    fn ended(&mut self, desk: &mut Desk, cx: &mut Context<'_>, _: ConnId, how: Ended, now: u64) {
+    fn ended(&mut self, desk: &mut Desk, cx: &mut Context<'_>, conn: ConnId, how: Ended, now: u64) {
+        if self.held.remove(&conn) {
+            return;
+        }
         self.alive = self.alive.saturating_sub(1);
         if !self.calendar.is_on() || self.calendar.is_planned() {
             return;
@@ -111,6 +124,7 @@ impl Play for ChurnRole {
 
     fn forget(&mut self) {
         self.alive = 0;
+        self.held.clear();
     }
 
     fn outstanding(&self) -> u64 {

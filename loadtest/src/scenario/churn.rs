@@ -7,6 +7,7 @@ use crate::order::{Churn, Count, Metric, Role};
 use crate::record::{Combine, Figure, Record, Unit};
 use crate::run::draft::Draft;
 use crate::run::{Run, Wanted};
+use crate::scenario::echo::beside;
 
 /// Ends that wait out TIME_WAIT (a minute) hold their port; flat out, this many per second are expected at most.
 const PER_SECOND_MAX: u64 = 2_000;
@@ -27,10 +28,11 @@ pub fn run(args: &cli::Churn) -> Result<Record, Failure> {
     let churn = Churn { per_second: args.rate, poisson: args.poisson, concurrency, abort: args.abort };
     let seconds = (args.duration + args.warmup).as_secs_f64().min(60.0);
     let per_second = args.rate.unwrap_or(PER_SECOND_MAX as f64);
+    let connections = args.connections.saturating_add(args.idle);
     let wanted = Wanted {
-        sources_for: (seconds * per_second) as u64,
+        sources_for: ((seconds * per_second) as u64).saturating_add(args.idle),
         dialing: args.connections,
-        ..Wanted::new("churn", Role::Churn(churn), args.connections)
+        ..Wanted::new("churn", Role::Churn(churn), connections)
     };
     let tls = args.common.url.starts_with("wss:");
     if args.resume.is_some() && !tls {
@@ -39,6 +41,9 @@ pub fn run(args: &cli::Churn) -> Result<Record, Failure> {
     // Without TLS there is nothing to resume, and one part.
     let shares = args.resume.map_or(if tls { vec![0.0, 1.0] } else { vec![0.0] }, |share| vec![share]);
     let mut run = Run::start(&args.common, wanted)?;
+    if args.idle > 0 {
+        run.hold("connecting", args.idle, None)?;
+    }
     let mut phases = Vec::new();
     for share in &shares {
         if tls {
@@ -114,5 +119,5 @@ fn handshakes(draft: &mut Draft<'_>, phases: &[u32], shares: &[f64]) {
 
 fn title(args: &cli::Churn) -> String {
     let how = args.rate.map_or_else(|| "flat out".to_string(), |rate| format!("{rate}/s"));
-    format!("{how}, {} alive at most", args.connections)
+    format!("{how}, {} alive at most{}", args.connections, beside(args.idle))
 }

@@ -169,6 +169,11 @@ fn title(args: &cli::Echo, pace: Pace) -> String {
         Pace::Open { per_second, poisson: true } => format!("{per_second} messages/s, Poisson"),
         Pace::Closed { depth } => format!("{depth} on the way each"),
     };
-    let beside = if args.idle > 0 { format!(", {} idle ones beside", args.idle) } else { String::new() };
+    let beside = beside(args.idle);
     format!("{} connections, {how}, {} bytes of {kind}{beside}", args.connections, args.size)
+}
+
+/// The end of a title that tells of connections that are only held, if there are any.
+pub fn beside(idle: u64) -> String {
+    if idle > 0 { format!(", {idle} idle ones beside") } else { String::new() }
 }

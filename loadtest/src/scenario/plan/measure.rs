@@ -170,6 +170,7 @@ fn churn(args: &cli::Plan) -> Result<Record, Failure> {
         abort: false,
         // Who comes for the first time has no ticket, and that is the dearer case.
         resume: args.common.url.starts_with("wss:").then_some(0.0),
+        idle: 0,
         duration: args.duration / 2,
         warmup: WARMUP,
     })
