@@ -11,7 +11,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
 use harness::peer::{BINARY, CLOSE, Peer, TEXT, close_payload, frame};
-use harness::{Note, Script, ms, start};
+use harness::{Note, Script, ms, start, start_echo};
 use tidegate::{By, Cause, Config, ConnId, Context, Message, Reply, Response, Sent};
 
 /// Small socket buffers, so that little data already piles up; the kernel may double what it is asked for.
@@ -310,5 +310,30 @@ fn slow_consumers_among_a_thousand_readers() {
     assert!(peak > 64 * 1024, "something did pile up");
     for mut peer in stalled {
         peer.expect_reset();
+    }
+}
+
+/// The buffer of a long message that has been sent back serves the next one, as far as such buffers may be kept, and is given
+/// back when nothing happens.
+#[test]
+fn limit_spare_bytes() {
+    let config = Config::default().ping_interval(ms(0)).message_max(2 << 20).backlog_max(8 << 20);
+    let message: Vec<u8> = (0..1 << 20).map(|n| (n / 1_000) as u8).collect();
+    for (spare_bytes, kept) in [(3 << 20, true), (1 << 19, false)] {
+        let server = start_echo(config.clone().spare_bytes(spare_bytes));
+        let mut peer = Peer::open(server.address);
+        let mut echo = |len: usize| {
+            peer.send(BINARY, &message[..len]);
+            assert!(peer.message().payload == message[..len], "another message came back");
+        };
+        // How much of a message comes with its first read decides what becomes of it: not each is put into a kept buffer.
+        harness::until("a message in a kept buffer, or several in none", || {
+            echo(1 << 20);
+            echo(900_000);
+            let stats = server.stats();
+            (if kept { stats.spares_used > 0 } else { stats.spares_full > 4 }).then_some(())
+        });
+        let stats = server.stats_when("all is given back", |s| s.spares_bytes == 0 && s.queued_bytes == 0);
+        assert_eq!((stats.spares_used > 0, stats.spares_full > 0), (kept, !kept), "{stats:?}");
     }
 }

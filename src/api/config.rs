@@ -438,8 +438,16 @@ impl Config {
 }
 
 /// Limits that may be zero.
-const MAY_BE_ZERO: &[&str] =
-    &["ping_interval", "idle_timeout", "refusals_max", "body_max", "spin", "deflate_min", "deflate_budget"];
+const MAY_BE_ZERO: &[&str] = &[
+    "ping_interval",
+    "idle_timeout",
+    "refusals_max",
+    "body_max",
+    "spin",
+    "deflate_min",
+    "deflate_budget",
+    "spare_bytes",
+];
 /// What a compressed message holds besides its bytes while it arrives.
 #[cfg(feature = "deflate")]
 const INFLATER_ROOM: usize = crate::wire::deflate::Inflater::COST;

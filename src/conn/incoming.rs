@@ -5,21 +5,20 @@
 //! kept; the assembly grows with what has arrived; the events are the same for any cut of the bytes, and whether they are
 //! copied to the assembly or read into it.
 
+pub mod assembly;
 #[cfg(feature = "deflate")]
 pub mod inflate;
 
 use std::borrow::Cow;
 
+use self::assembly::Assembly;
 use super::error::ProtocolError;
 use super::message::{Kind, Message, Part};
+use super::spares::Memory;
 use crate::ground::input::Input;
 use crate::wire::close;
 use crate::wire::frame::{FrameDecoder, FrameError, Opcode, Piece, Role};
 use crate::wire::utf8::Utf8Check;
-
-/// How far the assembly of a message may be ahead of what has arrived of it. Growing copies: with this, a third of a long
-/// message once, where doubling copies all of it.
-pub const GROWTH: usize = 4;
 
 /// What applies to one connection at this moment.
 #[derive(Clone, Copy, Debug)]
@@ -84,7 +83,7 @@ pub struct Incoming {
     parts: bool,
     /// A part of that message has been delivered.
     begun: bool,
-    assembly: Vec<u8>,
+    assembly: Assembly,
     control: Vec<u8>,
     /// That message is compressed.
     #[cfg(feature = "deflate")]
@@ -118,25 +117,27 @@ impl Incoming {
 
     /// Gives the memory of a message back that will not be delivered.
     pub fn drop_assembly(&mut self) {
-        self.assembly = Vec::new();
+        self.assembly = Assembly::default();
         #[cfg(feature = "deflate")]
         {
             self.inflating = None;
         }
     }
 
-    /// The next arrival in `input`, or `None` when all of it has been taken.
+    /// The next arrival in `input`, or `None` when all of it has been taken. A long message is assembled in a spare buffer, if
+    /// there is one.
     pub fn next<'b>(
         &mut self,
         input: &mut Input<'b>,
         rules: &Rules,
+        memory: &Memory,
     ) -> Result<Option<Arrival<'b>>, ProtocolError> {
         while let Some(piece) = self.decoder.next_piece(input, rules.role)? {
             let arrival = match piece.header.opcode {
                 Opcode::Close | Opcode::Ping | Opcode::Pong => self.control(piece)?,
-                Opcode::Text => self.data(piece, Some(Kind::Text), rules)?,
-                Opcode::Binary => self.data(piece, Some(Kind::Binary), rules)?,
-                Opcode::Continuation => self.data(piece, None, rules)?,
+                Opcode::Text => self.data(piece, Some(Kind::Text), rules, Some(memory))?,
+                Opcode::Binary => self.data(piece, Some(Kind::Binary), rules, Some(memory))?,
+                Opcode::Continuation => self.data(piece, None, rules, Some(memory))?,
             };
             if arrival.is_some() {
                 return Ok(arrival);
@@ -172,6 +173,7 @@ impl Incoming {
         piece: Piece<'b>,
         starts: Option<Kind>,
         rules: &Rules,
+        memory: Option<&Memory>,
     ) -> Result<Option<Arrival<'b>>, ProtocolError> {
         let Some((kind, last)) = self.admit(&piece, starts, rules)? else { return Ok(None) };
         check_text(&mut self.text, kind, piece.payload, last)?;
@@ -190,8 +192,8 @@ impl Incoming {
             let payload = Cow::Borrowed(&*piece.payload);
             return Ok(Some(Arrival::Message(Message { payload, ..Message::of(kind) })));
         }
-        self.grow(piece.payload.len(), self.declared);
-        self.assembly.extend_from_slice(piece.payload);
+        self.assembly.grow(piece.payload.len(), self.declared, memory);
+        self.assembly.append(piece.payload);
         Ok(last.then(|| self.assembled(kind)))
     }
 
@@ -219,7 +221,7 @@ impl Incoming {
     }
 
     fn assembled(&mut self, kind: Kind) -> Arrival<'static> {
-        let payload = Cow::Owned(std::mem::take(&mut self.assembly));
+        let payload = Cow::Owned(self.assembly.take());
         self.finish();
         Arrival::Message(Message { payload, ..Message::of(kind) })
     }
@@ -242,26 +244,19 @@ impl Incoming {
 
     /// Makes that place.
     pub fn make_place(&mut self, len: usize) {
-        self.grow(len, self.declared);
-        self.assembly.resize(self.assembly.len() + len, 0);
+        self.assembly.grow(len, self.declared, None);
+        self.assembly.make_place(len);
     }
 
     /// The place of so many bytes that has just been made.
     pub fn place(&mut self, len: usize) -> &mut [u8] {
-        let start = self.assembly.len().saturating_sub(len);
-        &mut self.assembly[start..]
+        self.assembly.place(len).unwrap_or_default()
     }
 
-    /// The first `len` bytes of a place of `room` have come; the rest of it is given up.
-    pub fn arrived_in_place(
-        &mut self,
-        room: usize,
-        len: usize,
-    ) -> Result<Option<Arrival<'static>>, ProtocolError> {
-        let start = self.assembly.len().saturating_sub(room);
-        self.assembly.truncate(start + len);
+    /// The first `len` bytes of the place have come.
+    pub fn arrived_in_place(&mut self, len: usize) -> Result<Option<Arrival<'static>>, ProtocolError> {
         let (Some(kind), 1..) = (self.kind, len) else { return Ok(None) };
-        let Some(piece) = self.decoder.piece_in_place(&mut self.assembly[start..]) else { return Ok(None) };
+        let Some(piece) = self.decoder.piece_in_place(self.assembly.fill(len)) else { return Ok(None) };
         let last = piece.last && piece.header.fin;
         check_text(&mut self.text, kind, piece.payload, last)?;
         Ok(last.then(|| self.assembled(kind)))
@@ -299,17 +294,6 @@ impl Incoming {
         Ok(())
     }
 
-    /// Makes room in the assembly for `len` bytes more. It grows to [`GROWTH`] times what has arrived but never beyond
-    /// `most`, the length that has been declared.
-    fn grow(&mut self, len: usize, most: u64) {
-        let needed = self.assembly.len() + len;
-        if needed > self.assembly.capacity() {
-            let most = usize::try_from(most).unwrap_or(usize::MAX);
-            let wanted = (GROWTH * needed).min(most).max(needed);
-            self.assembly.reserve_exact(wanted - self.assembly.len());
-        }
-    }
-
     fn finish(&mut self) {
         self.kind = None;
         self.frames = 0;
@@ -317,7 +301,7 @@ impl Incoming {
         self.text = Utf8Check::default();
         self.begun = false;
         self.parts = false;
-        self.assembly = Vec::new();
+        self.assembly = Assembly::default();
         #[cfg(feature = "deflate")]
         {
             self.compressed = false;

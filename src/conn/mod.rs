@@ -14,6 +14,7 @@ pub mod incoming;
 pub mod message;
 pub mod outbox;
 pub mod phase;
+pub mod spares;
 #[cfg(feature = "tls")]
 pub mod tls;
 
@@ -24,8 +25,9 @@ use self::error::ProtocolError;
 pub use self::flags::Flags;
 use self::incoming::{Arrival, Incoming, Rules};
 use self::message::{Kind, Message, Part, opcode};
-use self::outbox::{Ledger, Outbox, SharedFrame};
+use self::outbox::{Outbox, SharedFrame};
 use self::phase::{Phase, Trigger};
+use self::spares::Ledger;
 use crate::ground::input::Input;
 use crate::ground::limits::Limits;
 use crate::ground::rng::Rng;
@@ -440,12 +442,12 @@ impl Connection {
             Some(_) => return None,
         };
         #[cfg(not(feature = "deflate"))]
-        let arrival = incoming.next(input, &rules);
+        let arrival = incoming.next(input, &rules, loan.memory);
         #[cfg(feature = "deflate")]
         let arrival = if self.flags.has(Flags::DEFLATE) {
             self.next_inflated(incoming, input, &rules, loan.codecs)
         } else {
-            incoming.next(input, &rules)
+            incoming.next(input, &rules, loan.memory)
         };
         match (incoming.is_idle(), self.received.is_some()) {
             (true, true) => drop(loan.unfinished.take(&mut self.received)),
@@ -480,16 +482,11 @@ impl Connection {
         incoming.place(len)
     }
 
-    /// What comes of `len` bytes in a place of `room`.
-    pub fn arrived_in_place(
-        &mut self,
-        room: usize,
-        len: usize,
-        loan: &mut Loan<'_>,
-    ) -> Option<Event<'static>> {
+    /// What comes of `len` bytes in the place.
+    pub fn arrived_in_place(&mut self, len: usize, loan: &mut Loan<'_>) -> Option<Event<'static>> {
         let received = loan.unfinished.get_mut(&self.received);
         let Some(Received::Frames(incoming)) = received else { return None };
-        let arrival = incoming.arrived_in_place(room, len);
+        let arrival = incoming.arrived_in_place(len);
         if incoming.is_idle() {
             loan.unfinished.take(&mut self.received);
         }

@@ -4,11 +4,12 @@
 //! included; a control frame is only ever put between two frames; nothing of one message is put inside another; a
 //! shared frame is held once however many outboxes it waits in.
 
-use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::ops::Range;
 use std::rc::Rc;
+
+use super::spares::Ledger;
 
 /// Owned segments take further small frames until they are this long.
 pub const COALESCE_MAX: usize = 16 * 1024;
@@ -16,9 +17,6 @@ pub const COALESCE_MAX: usize = 16 * 1024;
 const COPY_MAX: usize = 512;
 /// Pieces handed to one vectored write.
 pub const SLICES: usize = 64;
-
-/// A byte count that several owners add to and take from: the memory that one loop's queues hold.
-pub type Ledger = Rc<Cell<usize>>;
 
 /// Bytes that wait in several places: a frame encoded once for many recipients, a message in several fragments. Their
 /// memory is on the ledger once, until the last place has sent them.
@@ -34,6 +32,7 @@ struct Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.ledger.set(self.ledger.get() - self.bytes.capacity());
+        self.ledger.keep(std::mem::take(&mut self.bytes));
     }
 }
 

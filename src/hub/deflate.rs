@@ -5,7 +5,7 @@
 
 use super::{Hub, Marks};
 use crate::conn::deflate::{Dedicated, worth_packing};
-use crate::conn::incoming::GROWTH;
+use crate::conn::incoming::assembly::GROWTH;
 use crate::conn::message::Message;
 use crate::conn::{Extra, Flags};
 use crate::ground::limits::DeflateMode;

@@ -47,8 +47,8 @@ use crate::conn::closed::{By, Cause, Closed};
 use crate::conn::cork::Cork;
 #[cfg(feature = "deflate")]
 use crate::conn::deflate::Codecs;
-use crate::conn::outbox::Ledger;
 use crate::conn::phase::{Phase, Trigger};
+use crate::conn::spares::{Ledger, Memory};
 use crate::conn::{Connection, Flags, Loan, Received, Unfinished};
 use crate::ground::id::ConnId;
 use crate::ground::limits::Limits;
@@ -187,6 +187,7 @@ impl Hub {
     pub fn new(limits: Limits, origins: Vec<String>, seed: u64) -> Self {
         Hub {
             cork: Cork::with_capacity(limits.cork_bytes),
+            memory: Ledger::new(Memory::new(limits.spare_bytes, limits.memory_max)),
             frame_max: outgoing::frame_max(&limits),
             reply_max: outgoing::frame_max(&limits).min(limits.cork_bytes / 2),
             short_fit: frame::CONTROL_MAX as u64
@@ -212,7 +213,6 @@ impl Hub {
             #[cfg(feature = "tls")]
             sessions: tls::Sessions::default(),
             stats: Stats::default(),
-            memory: Ledger::default(),
             unfinished: Unfinished::default(),
             rng: Rng::new(seed),
             now: Duration::ZERO,
@@ -245,6 +245,9 @@ impl Hub {
         Stats {
             connections: self.slots.0.len() as u64,
             memory_bytes: self.memory.get() as u64,
+            spares_used: self.memory.counts().0,
+            spares_full: self.memory.counts().1,
+            spares_bytes: self.memory.spare() as u64,
             topics: self.topics.len() as u64,
             timers: self.timers.len() as u64,
             #[cfg(feature = "deflate")]
@@ -257,6 +260,16 @@ impl Hub {
             inflated_to: self.codecs.tally.inflated_to,
             ..self.stats
         }
+    }
+
+    /// True while buffers are kept for messages to come.
+    pub fn has_spares(&self) -> bool {
+        self.memory.spare() > 0
+    }
+
+    /// Nothing happens: gives them back.
+    pub fn forget_spares(&self) {
+        self.memory.forget();
     }
 
     /// Number of connections in any phase.

@@ -13,7 +13,7 @@ use crate::conn::closed::{By, Cause, Closed};
 use crate::conn::cork::SHORT;
 #[cfg(feature = "deflate")]
 use crate::conn::deflate::{VARIANTS, packed_fragments};
-use crate::conn::incoming::GROWTH;
+use crate::conn::incoming::assembly::GROWTH;
 use crate::conn::message::{Kind, Message, fragments, opcode};
 use crate::conn::outbox::{SLICES, SharedFrame};
 use crate::conn::phase::Phase;
@@ -251,7 +251,9 @@ impl Hub {
     fn encode_forms(&mut self, topic: u32, message: &Message<'_>) -> Forms {
         let memory = &self.memory;
         let encode = |(last, opcode, payload): (bool, Opcode, &[u8])| {
-            let mut bytes = Vec::new();
+            let len = payload.len() + FRAME_OVERHEAD;
+            let mut bytes = memory.take(len, len).unwrap_or_default();
+            bytes.clear();
             frame::append(&mut bytes, last, opcode, payload, None);
             SharedFrame::new(bytes, memory)
         };

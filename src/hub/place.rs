@@ -41,19 +41,12 @@ impl Hub {
         (!place.is_empty()).then_some(place)
     }
 
-    /// The first `len` bytes of a place of `room` have come, the last that the kernel held if `drained`.
-    pub fn received_in_place(
-        &mut self,
-        index: u32,
-        room: usize,
-        len: usize,
-        drained: bool,
-        app: &mut dyn Handler,
-    ) {
+    /// The first `len` bytes of the place have come, the last that the kernel held if `drained`.
+    pub fn received_in_place(&mut self, index: u32, len: usize, drained: bool, app: &mut dyn Handler) {
         if len > 0 {
             self.note_received(index, len, drained);
         }
-        if let Some(event) = self.with(index, |conn, loan| conn.arrived_in_place(room, len, loan)) {
+        if let Some(event) = self.with(index, |conn, loan| conn.arrived_in_place(len, loan)) {
             self.dispatch(index, event, app);
         }
     }

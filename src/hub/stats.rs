@@ -48,6 +48,8 @@ counters! {
     queued_bytes,
     /// Memory that queues and incomplete messages hold now, in bytes; a frame queued to n peers counts once.
     memory_bytes,
+    /// Memory of buffers that are kept for messages to come, in bytes, out of `spare_bytes`.
+    spares_bytes,
     /// Topics that exist now.
     topics,
     /// User timers armed now.
@@ -155,6 +157,10 @@ counters! {
     commands,
     /// Commands of other threads refused: `inbox_max`, `inbox_bytes_max`.
     refused_commands,
+    /// Long messages that were put into a buffer which had been kept.
+    spares_used,
+    /// Buffers given back at once because `spare_bytes` were kept.
+    spares_full,
     /// Messages sent in several frames because of `fragment_bytes`, one for each recipient.
     fragmented_out,
     /// WebSockets that became `shared` because `deflate_budget` was spent.

@@ -38,6 +38,9 @@ use crate::hub::outgoing::Next;
 use crate::hub::{Hub, Marks};
 use crate::wire::frame::HEADER_MAX;
 
+/// A loop that has waited so long in vain gives back what it has kept for messages to come.
+const SPARES_KEPT: Duration = Duration::from_millis(100);
+
 /// What a turn of the loop ended with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
@@ -249,7 +252,12 @@ impl<I: Io> Reactor<I> {
         }
         let next = [self.hub.next_deadline(), self.retry_at].into_iter().flatten().min();
         let span = next.map(|at| at.saturating_sub(self.now));
-        [span, max_wait].into_iter().flatten().min()
+        let wait = [span, max_wait].into_iter().flatten().min();
+        if self.hub.has_spares() {
+            Some(wait.map_or(SPARES_KEPT, |wait| wait.min(SPARES_KEPT)))
+        } else {
+            wait
+        }
     }
 
     /// The wait of a turn. With `spin` it looks without sleeping first, until so long after the last event.
@@ -273,6 +281,9 @@ impl<I: Io> Reactor<I> {
         }
         self.hub.stats.waits += 1;
         self.io.wait(timeout, &mut self.events)?;
+        if self.events.is_empty() && self.hub.has_spares() && timeout != Some(Duration::ZERO) {
+            self.hub.forget_spares();
+        }
         if !spin.is_zero() && !self.events.is_empty() {
             self.stirred = self.io.now();
         }
@@ -422,7 +433,7 @@ impl<I: Io> Reactor<I> {
         let result = self.io.read(index, place);
         let len = result.as_ref().map_or(0, |len| *len);
         let drained = len > 0 && self.note_read(len, room);
-        self.hub.received_in_place(index, room, len, drained, app);
+        self.hub.received_in_place(index, len, drained, app);
         if len == 0 {
             self.read_nothing(index, result);
         }

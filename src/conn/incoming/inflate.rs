@@ -112,7 +112,7 @@ impl Incoming {
             self.compressed = self.decoder.is_compressed();
         }
         if !self.compressed {
-            return self.data(piece, starts, rules);
+            return self.data(piece, starts, rules, None);
         }
         let Some((kind, last)) = self.admit(&piece, starts, rules)? else { return Ok(None) };
         let mut inflating = self.inflating.take().map_or_else(|| Inflating::begin(lent), |begun| *begun);
@@ -141,7 +141,7 @@ impl Incoming {
 
     /// Hands out what has been inflated of a message that is taken in parts.
     fn part<'b>(&mut self, kind: Kind, last: bool) -> Option<Arrival<'b>> {
-        let bytes = std::mem::take(&mut self.assembly);
+        let bytes = self.assembly.take();
         if bytes.is_empty() && !last {
             return None;
         }
@@ -179,8 +179,8 @@ impl Incoming {
             if kind == Kind::Text {
                 self.text.piece(fresh).map_err(|_| ProtocolError::BadText)?;
             }
-            self.grow(fresh.len(), most);
-            self.assembly.extend_from_slice(fresh);
+            self.assembly.grow(fresh.len(), most, None);
+            self.assembly.append(fresh);
             codecs.left = codecs.left.saturating_sub(made);
             if made < cap {
                 return Ok(());

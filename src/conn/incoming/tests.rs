@@ -1,6 +1,8 @@
 //! Tables, cuts and limits for messages.
 
 use super::*;
+use crate::conn::incoming::assembly::GROWTH;
+use crate::conn::spares::Memory;
 use crate::wire::frame::append;
 
 pub(super) const RULES: Rules = Rules {
@@ -52,10 +54,10 @@ fn arrivals_with(bytes: &[u8], cuts: &[usize], rules: &Rules, least: usize) -> V
                 incoming.make_place(room);
                 let (here, left) = rest.split_at_mut(room.min(rest.len()));
                 incoming.place(room)[..here.len()].copy_from_slice(here);
-                (incoming.arrived_in_place(room, here.len()), left)
+                (incoming.arrived_in_place(here.len()), left)
             } else {
                 let mut input = Input::new(rest);
-                let arrival = incoming.next(&mut input, rules);
+                let arrival = incoming.next(&mut input, rules, &Memory::default());
                 (arrival, input.take(usize::MAX))
             };
             rest = left;
@@ -169,7 +171,7 @@ fn memory_grows_with_arrival() {
     let mut incoming = Incoming::default();
     let mut announced = vec![0x02, 0x7f, 0, 0, 0, 0, 0x20, 0, 0, 0];
     announced.extend_from_slice(&[0; 100]);
-    assert_eq!(incoming.next(&mut Input::new(&mut announced), &rules), Ok(None));
+    assert_eq!(incoming.next(&mut Input::new(&mut announced), &rules, &Memory::default()), Ok(None));
     assert!(incoming.charge() <= GROWTH * 100, "{} bytes held for 100 received", incoming.charge());
 
     let mut incoming = Incoming::default();
@@ -178,7 +180,7 @@ fn memory_grows_with_arrival() {
         let opcode = if i == 0 { Binary } else { Continuation };
         let mut bytes = frames(&[(false, opcode, b"x")]);
         wire += bytes.len();
-        assert_eq!(incoming.next(&mut Input::new(&mut bytes), &rules), Ok(None));
+        assert_eq!(incoming.next(&mut Input::new(&mut bytes), &rules, &Memory::default()), Ok(None));
     }
     assert!(incoming.charge() * 10 <= wire * 11, "{} bytes held for {wire} on the wire", incoming.charge());
 }
@@ -207,9 +209,9 @@ fn parts_are_not_switched_within_a_message() {
     for (first, second, expected) in [(whole, parts, "Message"), (parts, whole, "Part")] {
         let (mut one, mut two) = (bytes[..4].to_vec(), bytes[4..].to_vec());
         let mut incoming = Incoming::default();
-        incoming.next(&mut Input::new(&mut one), &first).unwrap();
+        incoming.next(&mut Input::new(&mut one), &first, &Memory::default()).unwrap();
         let mut rest = Input::new(&mut two);
-        let last = incoming.next(&mut rest, &second).unwrap();
+        let last = incoming.next(&mut rest, &second, &Memory::default()).unwrap();
         let kind = match last {
             Some(Arrival::Message(message)) if message.as_bytes() == b"abcd" => "Message",
             Some(Arrival::Part(part)) if part.bytes == b"cd" && part.last => "Part",

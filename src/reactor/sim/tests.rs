@@ -105,7 +105,7 @@ const OF_TLS: [&str; 8] = [
 ];
 
 /// Counters that stay zero here: levels after the end, what only clients and other threads count, and wall time.
-const UNCOUNTED: [&str; 18] = [
+const UNCOUNTED: [&str; 19] = [
     "refused_commands",
     "connections",
     "open",
@@ -113,6 +113,7 @@ const UNCOUNTED: [&str; 18] = [
     "refusing",
     "queued_bytes",
     "memory_bytes",
+    "spares_bytes",
     "timers",
     "topics",
     "connected",

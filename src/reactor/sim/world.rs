@@ -223,6 +223,7 @@ fn tight(rng: &mut Rng, peers: usize) -> Limits {
 fn budgets(rng: &mut Rng, limits: Limits) -> Limits {
     let mut pick = |of: &[usize]| of[rng.below(of.len() as u64) as usize];
     let handshakes = [1, 2, limits.tls_handshake_budget][limits.half_open_max % 3];
+    let spares = [0, 3_000, limits.spare_bytes][limits.message_max % 3];
     Limits {
         accept_budget: pick(&[1, 7, 256]),
         read_budget: pick(&[150, 4_000, 262_144, 262_144]),
@@ -232,6 +233,7 @@ fn budgets(rng: &mut Rng, limits: Limits) -> Limits {
         scratch_bytes: pick(&[512, 8_192, 65_536]),
         cork_bytes: pick(&[512, 4_096, 65_536]),
         tls_handshake_budget: handshakes,
+        spare_bytes: spares,
         ..limits
     }
 }
