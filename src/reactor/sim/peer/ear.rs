@@ -200,7 +200,9 @@ impl Ear {
         let fields = response.fields();
         let length = fields.single("content-length").ok().flatten();
         let ends = fields.has_token("connection", "close");
-        let bodiless = response.status == 200 && self.answers.front().is_some_and(|answer| answer.bodiless);
+        // A HEAD has no body in answer, whatever became of it. Who is refused before his request is known is told why in one.
+        let answered = matches!(response.status, 200 | 429 | 500);
+        let bodiless = answered && self.answers.front().is_some_and(|answer| answer.bodiless);
         let length = match length {
             _ if bodiless => BodyLength::None,
             Some(text) => BodyLength::Length(String::from_utf8_lossy(text).parse().unwrap_or(u64::MAX)),
