@@ -227,8 +227,8 @@ impl Server {
         self.reactor.run_until_woken(app).map_err(Error::Io)
     }
 
-    /// One turn of the loop: waits for something to do, at most `max_wait` (without one: until there is something),
-    /// and does it, within the budgets. For programs that have a loop of their own.
+    /// One turn of the loop: waits for something to do, at most `max_wait` (without one: until there is something, or
+    /// something of the loop's own is due), and does it, within the budgets. For programs that have a loop of their own.
     ///
     /// # Errors
     /// When the poller fails.

@@ -243,8 +243,8 @@ impl Incoming {
     }
 
     /// Makes that place.
-    pub fn make_place(&mut self, len: usize) {
-        self.assembly.grow(len, self.declared, None);
+    pub fn make_place(&mut self, len: usize, memory: &Memory) {
+        self.assembly.grow(len, self.declared, Some(memory));
         self.assembly.make_place(len);
     }
 

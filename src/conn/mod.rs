@@ -467,7 +467,7 @@ impl Connection {
     /// Makes that place, in which nothing has come yet.
     pub fn make_place(&mut self, len: usize, loan: &mut Loan<'_>) {
         let Some(Received::Frames(incoming)) = loan.unfinished.get_mut(&self.received) else { return };
-        incoming.make_place(len);
+        incoming.make_place(len, loan.memory);
     }
 
     /// How much is still to come of a long data frame, where another frame of its message follows.

@@ -5,6 +5,7 @@
 //! whose a buffer was. Invariants: no more than `spare_bytes` are kept; what is kept is not in what the queues hold.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 /// Shorter buffers are left to the allocator, which has them at hand. In tests it is as short as the simulator's messages are.
@@ -23,7 +24,7 @@ pub struct Memory {
     held_max: usize,
     spare_max: usize,
     spare: Cell<usize>,
-    buffers: RefCell<Vec<Vec<u8>>>,
+    buffers: RefCell<VecDeque<Vec<u8>>>,
     reused: Cell<u64>,
     full: Cell<u64>,
 }
@@ -44,18 +45,24 @@ impl Memory {
         self.held.set(bytes);
     }
 
-    /// A message is over: keeps its buffer, if that is long and there is room.
+    /// A message is over: keeps its buffer, if that is long. Where there is no room the oldest go: they may be of a length that
+    /// nobody sends any more.
     pub fn keep(&self, buffer: Vec<u8>) {
         let len = buffer.capacity();
         if len < SPARE_MIN || self.spare_max == 0 {
             return;
         }
-        if self.spare.get() + len > self.spare_max {
+        let mut buffers = self.buffers.borrow_mut();
+        while self.spare.get() + len > self.spare_max {
             self.full.set(self.full.get() + 1);
-            return;
+            if len > self.spare_max {
+                return;
+            }
+            let Some(oldest) = buffers.pop_front() else { return };
+            self.spare.set(self.spare.get() - oldest.capacity());
         }
         self.spare.set(self.spare.get() + len);
-        self.buffers.borrow_mut().push(buffer);
+        buffers.push_back(buffer);
     }
 
     /// A buffer for `least` bytes and no more than `most`, the length of the message, if one is kept. What was in it is in it.
@@ -69,12 +76,20 @@ impl Memory {
         let fits = |buffer: &Vec<u8>| {
             (least..=longest).contains(&buffer.capacity()) && buffer.capacity().min(most) <= room
         };
-        let mut buffer = buffers.iter().position(fits).map(|at| buffers.swap_remove(at))?;
+        let at = buffers.iter().position(fits)?;
+        let mut buffer = buffers.remove(at)?;
         self.spare.set(self.spare.get() - buffer.capacity());
         self.reused.set(self.reused.get() + 1);
         buffer.truncate(most);
         buffer.shrink_to(most);
         Some(buffer)
+    }
+
+    /// An empty buffer for `len` bytes, a new one where none is kept.
+    pub fn buffer(&self, len: usize) -> Vec<u8> {
+        let Some(mut buffer) = self.take(len, len) else { return Vec::with_capacity(len) };
+        buffer.clear();
+        buffer
     }
 
     /// Gives everything that is kept back to the allocator.
@@ -106,7 +121,7 @@ mod tests {
         for _ in 0..3 {
             memory.keep(vec![1; SPARE_MIN + 10]);
         }
-        memory.keep(vec![1; 2 * SPARE_MIN]);
+        memory.keep(vec![1; SPARE_MIN + 10]);
         assert_eq!((memory.spare(), memory.counts()), (3 * (SPARE_MIN + 10), (0, 1)));
         assert_eq!(memory.take(SPARE_MIN + 11, usize::MAX), None, "too short");
         assert_eq!(memory.take(SPARE_MIN / 2, SPARE_MIN), None, "not worth it");
@@ -117,6 +132,32 @@ mod tests {
         assert_eq!((memory.spare(), memory.counts()), (SPARE_MIN + 10, (2, 1)));
         memory.forget();
         assert_eq!((memory.spare(), memory.take(SPARE_MIN, SPARE_MIN)), (0, None));
+    }
+
+    #[test]
+    fn the_oldest_make_room() {
+        let memory = Memory::new(4 * SPARE_MIN, usize::MAX);
+        memory.keep(vec![1; 2 * SPARE_MIN]);
+        memory.keep(vec![1; SPARE_MIN]);
+        memory.keep(vec![1; 3 * SPARE_MIN]);
+        assert_eq!((memory.spare(), memory.counts()), (4 * SPARE_MIN, (0, 1)));
+        memory.keep(vec![1; 5 * SPARE_MIN]);
+        assert_eq!(
+            (memory.spare(), memory.counts()),
+            (4 * SPARE_MIN, (0, 2)),
+            "one that is too long by itself goes"
+        );
+    }
+
+    #[test]
+    fn the_buffer_of_a_publication_serves_the_next() {
+        let memory = Memory::new(4 * SPARE_MIN, usize::MAX);
+        for reused in 0..3 {
+            let mut buffer = memory.buffer(SPARE_MIN + 14);
+            assert_eq!((buffer.len(), memory.counts().0), (0, reused));
+            buffer.extend_from_slice(&[1; SPARE_MIN]);
+            memory.keep(buffer);
+        }
     }
 
     #[test]

@@ -129,7 +129,7 @@ macro_rules! with_limits {
             /// Bytes of all backlogs and incomplete messages of one loop. Over it the largest debtors are closed.
             memory_max: Bytes = 512 * 1024 * 1024;
             /// Bytes of buffers of 128 KiB and more that the loop keeps when their messages have been sent on, for messages to
-            /// come, until it has had nothing to do for a tenth of a second. Over it they are given back at once.
+            /// come, until nothing has come for a tenth of a second. Over it the oldest are given back.
             spare_bytes: Bytes = 4 * 1024 * 1024;
 
             /// Whether compression (permessage-deflate) is agreed to where it is offered: `off`; `shared`, where messages do

@@ -105,6 +105,9 @@ impl Hub {
         #[cfg(feature = "deflate")]
         self.gather_packed(topic, message);
         let gathered = &mut self.gathered;
+        if gathered.bytes.capacity() == 0 {
+            gathered.bytes = self.memory.buffer(len);
+        }
         let frames = fragments(message, self.limits.fragment_bytes);
         gathered.fragmented += u64::from(frames.len() > 1);
         for (last, opcode, payload) in frames {

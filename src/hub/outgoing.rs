@@ -251,9 +251,7 @@ impl Hub {
     fn encode_forms(&mut self, topic: u32, message: &Message<'_>) -> Forms {
         let memory = &self.memory;
         let encode = |(last, opcode, payload): (bool, Opcode, &[u8])| {
-            let len = payload.len() + FRAME_OVERHEAD;
-            let mut bytes = memory.take(len, len).unwrap_or_default();
-            bytes.clear();
+            let mut bytes = memory.buffer(payload.len() + FRAME_OVERHEAD);
             frame::append(&mut bytes, last, opcode, payload, None);
             SharedFrame::new(bytes, memory)
         };

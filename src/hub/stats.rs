@@ -159,7 +159,7 @@ counters! {
     refused_commands,
     /// Long messages that were put into a buffer which had been kept.
     spares_used,
-    /// Buffers given back at once because `spare_bytes` were kept.
+    /// Buffers given back because `spare_bytes` were kept.
     spares_full,
     /// Messages sent in several frames because of `fragment_bytes`, one for each recipient.
     fragmented_out,

@@ -269,6 +269,13 @@ impl Inbox {
     }
 }
 
+impl Drop for Inbox {
+    /// Whoever finds it full is told that it will not get any emptier.
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -298,6 +305,11 @@ mod tests {
         inbox.stop();
         assert_eq!(handle.shutdown(), Err(HandleError::Stopped), "although the queue is still there");
         drop(inbox);
+        let full = Inbox::new(0, 10, Arc::new(Count::default()));
+        let of_full = full.handle();
+        assert_eq!(of_full.shutdown(), Err(HandleError::Full));
+        drop(full);
+        assert_eq!(of_full.shutdown(), Err(HandleError::Stopped));
         assert_eq!(handle.shutdown(), Err(HandleError::Stopped));
     }
 

@@ -38,7 +38,7 @@ use crate::hub::outgoing::Next;
 use crate::hub::{Hub, Marks};
 use crate::wire::frame::HEADER_MAX;
 
-/// A loop that has waited so long in vain gives back what it has kept for messages to come.
+/// A loop to which nothing has come for so long gives back what it has kept for messages to come.
 const SPARES_KEPT: Duration = Duration::from_millis(100);
 
 /// What a turn of the loop ended with.
@@ -188,6 +188,11 @@ impl<I: Io> Reactor<I> {
         self.events.clear();
         self.wait(timeout)?;
         let began = self.io.now();
+        if !self.events.is_empty() {
+            self.stirred = began;
+        } else if self.hub.has_spares() && began.saturating_sub(self.stirred) >= SPARES_KEPT {
+            self.hub.forget_spares();
+        }
         self.hub.set_now(began);
         self.hub.stats.turns += 1;
         self.hub.stats.events += self.events.len() as u64;
@@ -253,11 +258,11 @@ impl<I: Io> Reactor<I> {
         let next = [self.hub.next_deadline(), self.retry_at].into_iter().flatten().min();
         let span = next.map(|at| at.saturating_sub(self.now));
         let wait = [span, max_wait].into_iter().flatten().min();
-        if self.hub.has_spares() {
-            Some(wait.map_or(SPARES_KEPT, |wait| wait.min(SPARES_KEPT)))
-        } else {
-            wait
+        if !self.hub.has_spares() {
+            return wait;
         }
+        let kept = SPARES_KEPT.saturating_sub(self.now.saturating_sub(self.stirred));
+        Some(wait.map_or(kept, |wait| wait.min(kept)))
     }
 
     /// The wait of a turn. With `spin` it looks without sleeping first, until so long after the last event.
@@ -271,22 +276,15 @@ impl<I: Io> Reactor<I> {
                 self.hub.stats.waits += 1;
                 self.hub.stats.spins += 1;
                 self.io.wait(Some(Duration::ZERO), &mut self.events)?;
-                now = self.io.now();
                 if !self.events.is_empty() {
-                    self.stirred = now;
                     return Ok(());
                 }
+                now = self.io.now();
             }
             timeout = end.map(|end| end.saturating_sub(now));
         }
         self.hub.stats.waits += 1;
         self.io.wait(timeout, &mut self.events)?;
-        if self.events.is_empty() && self.hub.has_spares() && timeout != Some(Duration::ZERO) {
-            self.hub.forget_spares();
-        }
-        if !spin.is_zero() && !self.events.is_empty() {
-            self.stirred = self.io.now();
-        }
         Ok(())
     }
 

@@ -34,7 +34,7 @@ impl Assembly {
     }
 
     /// Makes room for `len` bytes more: [`GROWTH`] times what has come then, but never beyond `most`, the length that has been
-    /// declared. Where the message is new, a spare buffer may become it.
+    /// declared. A spare buffer may become it.
     pub fn grow(&mut self, len: usize, most: u64, memory: Option<&Memory>) {
         let needed = self.filled + len;
         if needed <= self.bytes.capacity() {
@@ -42,14 +42,19 @@ impl Assembly {
         }
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         let wanted = (GROWTH * needed).min(most).max(needed);
-        if self.bytes.capacity() == 0
-            && let Some(spare) = memory.and_then(|memory| memory.take(wanted, most))
-        {
-            self.bytes = spare;
-            return;
-        }
         self.bytes.truncate(self.filled);
-        self.bytes.reserve_exact(wanted - self.filled);
+        match memory.and_then(|memory| memory.take(wanted, most)) {
+            Some(mut spare) => {
+                if let Some(begin) = spare.get_mut(..self.filled) {
+                    begin.copy_from_slice(&self.bytes);
+                } else {
+                    spare.clear();
+                    spare.extend_from_slice(&self.bytes);
+                }
+                self.bytes = spare;
+            }
+            None => self.bytes.reserve_exact(wanted - self.filled),
+        }
     }
 
     /// Appends what has come elsewhere.
@@ -99,7 +104,7 @@ mod tests {
     #[test]
     fn what_was_in_a_spare_buffer_is_never_handed_out() {
         const LEN: usize = 1 << 20;
-        let memory = Memory::new(LEN, usize::MAX);
+        let memory = Memory::new(2 * LEN, usize::MAX);
         memory.keep(vec![b'x'; LEN]);
         let mut assembly = Assembly::default();
         assembly.grow(LEN / 2, LEN as u64, Some(&memory));
@@ -109,6 +114,10 @@ mod tests {
         assembly.place(LEN / 2).unwrap()[..10].fill(b'b');
         assert_eq!(assembly.fill(10), [b'b'; 10]);
         assert_eq!(assembly.len(), LEN / 2 + 10);
+        // It takes another one where it must grow, and keeps what has come.
+        memory.keep(vec![b'y'; 2 * LEN]);
+        assembly.grow(LEN, 2 * LEN as u64, Some(&memory));
+        assert_eq!(assembly.capacity(), 2 * LEN);
         let taken = assembly.take();
         assert!(taken[..LEN / 2].iter().all(|byte| *byte == b'a') && taken[LEN / 2..] == [b'b'; 10]);
         assert_eq!((assembly.capacity(), assembly.len()), (0, 0));

@@ -42,6 +42,10 @@ fn arrivals(bytes: &[u8], cuts: &[usize], rules: &Rules) -> Vec<String> {
 
 fn arrivals_with(bytes: &[u8], cuts: &[usize], rules: &Rules, least: usize) -> Vec<String> {
     let mut incoming = Incoming::default();
+    // What is in them must not come out.
+    let memory = Memory::new(1 << 21, usize::MAX);
+    memory.keep(vec![0xaa; 1 << 20]);
+    memory.keep(vec![0xaa; 2_000]);
     let mut seen = Vec::new();
     let mut start = 0;
     for &end in cuts.iter().chain([&bytes.len()]) {
@@ -51,13 +55,13 @@ fn arrivals_with(bytes: &[u8], cuts: &[usize], rules: &Rules, least: usize) -> V
         loop {
             // As from a socket that may have more to give than it has at this moment.
             let (arrival, left) = if let Some(room) = incoming.place_len(rest.len() + 3, least) {
-                incoming.make_place(room);
+                incoming.make_place(room, &memory);
                 let (here, left) = rest.split_at_mut(room.min(rest.len()));
                 incoming.place(room)[..here.len()].copy_from_slice(here);
                 (incoming.arrived_in_place(here.len()), left)
             } else {
                 let mut input = Input::new(rest);
-                let arrival = incoming.next(&mut input, rules, &Memory::default());
+                let arrival = incoming.next(&mut input, rules, &memory);
                 (arrival, input.take(usize::MAX))
             };
             rest = left;
