@@ -1,4 +1,4 @@
-//! `Spares`: what the loop's queues hold, and long buffers whose messages are over, kept a while for messages to come.
+//! `Memory`: what the loop's queues hold, and long buffers whose messages are over, kept a while for messages to come.
 //!
 //! Allocators map the memory of a long buffer when it is made and give it back when it is dropped; the kernel then clears
 //! every page of the next one. For a message of 1 MiB that takes as long as all else that is done with it. Refuses to know
@@ -103,7 +103,7 @@ impl Memory {
         self.spare.get()
     }
 
-    /// Messages that were put into a kept buffer, and buffers that were not kept because that would have been too much.
+    /// Messages that were put into a kept buffer, and buffers that went because more of them would have been too much.
     pub fn counts(&self) -> (u64, u64) {
         (self.reused.get(), self.full.get())
     }

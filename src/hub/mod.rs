@@ -242,11 +242,12 @@ impl Hub {
 
     /// The counters, levels included.
     pub fn stats(&self) -> Stats {
+        let (spares_used, spares_full) = self.memory.counts();
         Stats {
             connections: self.slots.0.len() as u64,
             memory_bytes: self.memory.get() as u64,
-            spares_used: self.memory.counts().0,
-            spares_full: self.memory.counts().1,
+            spares_used,
+            spares_full,
             spares_bytes: self.memory.spare() as u64,
             topics: self.topics.len() as u64,
             timers: self.timers.len() as u64,

@@ -284,8 +284,7 @@ impl<I: Io> Reactor<I> {
             timeout = end.map(|end| end.saturating_sub(now));
         }
         self.hub.stats.waits += 1;
-        self.io.wait(timeout, &mut self.events)?;
-        Ok(())
+        self.io.wait(timeout, &mut self.events)
     }
 
     fn note_events(&mut self, app: &mut dyn Handler) {

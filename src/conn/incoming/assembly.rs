@@ -44,14 +44,9 @@ impl Assembly {
         let wanted = (GROWTH * needed).min(most).max(needed);
         self.bytes.truncate(self.filled);
         match memory.and_then(|memory| memory.take(wanted, most)) {
-            Some(mut spare) => {
-                if let Some(begin) = spare.get_mut(..self.filled) {
-                    begin.copy_from_slice(&self.bytes);
-                } else {
-                    spare.clear();
-                    spare.extend_from_slice(&self.bytes);
-                }
-                self.bytes = spare;
+            Some(spare) => {
+                let come = std::mem::replace(self, Assembly { bytes: spare, filled: 0 });
+                self.append(&come.bytes);
             }
             None => self.bytes.reserve_exact(wanted - self.filled),
         }
